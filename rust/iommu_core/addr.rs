@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Addresses and ranges, each with its own type so that one is never taken for the other.
+
+use core::fmt;
+
+/// log2 of the base page size of every unit driven here.
+pub const PAGE_SHIFT: u32 = 12;
+/// The base page size in bytes.
+pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
+
+/// An address as a device puts it on the bus, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Iova(pub u64);
+
+/// An output (physical) address, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Oa(pub u64);
+
+impl fmt::Display for Iova {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl fmt::Display for Oa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A non-empty range of byte addresses, both ends inclusive.
+///
+/// # Invariants
+///
+/// `first <= last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    first: u64,
+    last: u64,
+}
+
+impl Range {
+    /// Makes a range from its inclusive ends, [`None`] if they are in the wrong order.
+    pub const fn new(first: u64, last: u64) -> Option<Self> {
+        if first <= last {
+            // INVARIANT: just checked.
+            Some(Self { first, last })
+        } else {
+            None
+        }
+    }
+
+    /// Makes a range from a start and a length in bytes, [`None`] if it is empty or leaves the
+    /// 64-bit space.
+    pub const fn with_len(first: u64, len: u64) -> Option<Self> {
+        if len == 0 {
+            return None;
+        }
+        match first.checked_add(len.wrapping_sub(1)) {
+            Some(last) => Self::new(first, last),
+            None => None,
+        }
+    }
+
+    /// First byte.
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Last byte.
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Length in bytes, saturating at [`u64::MAX`] for the whole 64-bit space.
+    pub const fn len_bytes(&self) -> u64 {
+        self.last.wrapping_sub(self.first).saturating_add(1)
+    }
+
+    /// The smallest page-aligned range that covers this one: the start is rounded down and the
+    /// end up, so that no byte of a firmware region is lost.
+    pub const fn page_cover(&self) -> Self {
+        // INVARIANT: `first` only shrinks and `last` only grows.
+        Self {
+            first: self.first & !(PAGE_SIZE - 1),
+            last: self.last | (PAGE_SIZE - 1),
+        }
+    }
+
+    /// Returns `true` if the two ranges share a byte.
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Returns `true` if `other` lies wholly inside this range.
+    pub const fn contains(&self, other: &Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{:#x}-{:#x}]", self.first, self.last)
+    }
+}
+
+/// What a device may do with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Perm {
+    /// The device may read memory.
+    pub read: bool,
+    /// The device may write memory.
+    pub write: bool,
+}
+
+impl Perm {
+    /// Read and write.
+    pub const RW: Self = Self {
+        read: true,
+        write: true,
+    };
+    /// Read only.
+    pub const RO: Self = Self {
+        read: true,
+        write: false,
+    };
+    /// Write only.
+    pub const WO: Self = Self {
+        read: false,
+        write: true,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_space_is_a_range() {
+        let all = Range::new(0, u64::MAX).unwrap();
+        assert_eq!(all.len_bytes(), u64::MAX);
+        assert_eq!(Range::with_len(u64::MAX, 1), Range::new(u64::MAX, u64::MAX));
+        assert_eq!(Range::with_len(u64::MAX, 2), None);
+        assert_eq!(Range::with_len(5, 0), None);
+    }
+
+    #[test]
+    fn page_cover_rounds_outward() {
+        let r = Range::new(0x1fff, 0x2000).unwrap().page_cover();
+        assert_eq!((r.first(), r.last()), (0x1000, 0x2fff));
+    }
+}
