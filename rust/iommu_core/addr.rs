@@ -41,6 +41,13 @@ pub struct Range {
 }
 
 impl Range {
+    /// The whole 64-bit space.
+    // INVARIANT: 0 is the least address.
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u64::MAX,
+    };
+
     /// Makes a range from its inclusive ends, [`None`] if they are in the wrong order.
     pub const fn new(first: u64, last: u64) -> Option<Self> {
         if first <= last {
