@@ -391,5 +391,4 @@ pub fn plan_update(current: &Dte, target: &Dte) -> Plan {
 }
 
 #[cfg(test)]
-#[path = "dte_tests.rs"]
 mod tests;

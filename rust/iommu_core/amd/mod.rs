@@ -8,6 +8,7 @@
 pub mod cmd;
 pub mod dte;
 pub mod efr;
+pub mod event;
 
 pub mod regs;
 
