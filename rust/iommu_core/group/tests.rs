@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of grouping: the topologies QEMU can build, the ones it cannot, and order independence.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::format;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+mod topologies;
+
+use topologies::{topologies, Topology};
+
+type Functions = Vec<Function<'static>>;
+
+/// Groups of a snapshot as text, and the reasons in the order they were given.
+///
+/// `00:01.0 01:00.0 | 00:02.0 (03:00.0)`: groups in ascending order, an ID without device in
+/// parentheses.
+fn solve(functions: &[Function<'_>]) -> (String, Vec<Reason>) {
+    solve_in(functions, &mut vec![Node::EMPTY; nodes_needed(functions)])
+}
+
+fn solve_in(functions: &[Function<'_>], scratch: &mut [Node]) -> (String, Vec<Reason>) {
+    let mut reasons = Vec::new();
+    let result = partition(functions, scratch, |r| reasons.push(r)).unwrap();
+    let mut groups: BTreeMap<Sbdf, Vec<String>> = BTreeMap::new();
+    for m in result.members() {
+        assert!(m.group <= m.id);
+        assert_eq!(result.group_of(m.id), Some(m.group));
+        assert_eq!(m.function.map_or(m.id, |i| functions[i].id), m.id);
+        let name = match (m.id.segment, m.function) {
+            (0, Some(_)) => m.id.rid.to_string(),
+            (0, None) => format!("({})", m.id.rid),
+            _ => m.id.to_string(),
+        };
+        groups.entry(m.group).or_default().push(name);
+    }
+    // The reasons of a group form a tree over its members.
+    let members: usize = groups.values().map(Vec::len).sum();
+    assert_eq!(reasons.len(), members - groups.len());
+    let text: Vec<String> = groups.into_values().map(|g| g.join(" ")).collect();
+    (text.join(" | "), reasons)
+}
+
+/// The same snapshot in another order, parents renumbered.
+fn permute(functions: &[Function<'static>], order: &[usize]) -> Functions {
+    let mut at = vec![0; order.len()];
+    for (new, old) in order.iter().enumerate() {
+        at[*old] = new;
+    }
+    order
+        .iter()
+        .map(|old| {
+            let mut f = functions[*old];
+            f.parent = f.parent.map(|p| at[p]);
+            f
+        })
+        .collect()
+}
+
+#[test]
+fn every_topology_has_its_groups() {
+    let all = topologies();
+    assert!(all.len() >= 20);
+    for Topology {
+        name,
+        functions,
+        groups,
+    } in all
+    {
+        assert_eq!(solve(&functions).0, groups, "{name}");
+    }
+}
+
+#[test]
+fn reasons_read_as_sentences() {
+    let mut texts = Vec::new();
+    for t in topologies() {
+        texts.extend(solve(&t.functions).1.iter().map(Reason::to_string));
+    }
+    for text in [
+        "0000:00:08.0 also issues requests as 0000:00:01.0",
+        "firmware says that 0000:00:04.0 issues requests as 0000:00:03.0",
+        "10:01:00.0 issues its requests as 0000:00:0e.0",
+        "bridge 0000:00:03.0 forwards requests as 0000:01:00.0",
+        "0000:01:01.0 is below bridge 0000:00:03.0, which hides requester IDs",
+        "0000:01:00.0 and 0000:01:00.1 are functions of one slot and not isolated: 0000:01:00.1 has no ACS capability",
+        "0000:00:08.0 and 0000:00:08.1 are functions of one slot and not isolated: 0000:00:08.1 has ACS switched off (SV RR CR UF)",
+        "0000:01:00.0 is below 0000:00:04.0 and open to its peers there: 0000:00:04.0 has no ACS capability",
+    ] {
+        let text = text.replacen("10:01", "1000:01", 1);
+        assert!(texts.contains(&text), "{text}: {texts:#?}");
+    }
+    assert_eq!(Missing::Never.to_string(), "is of a kind without ACS");
+    assert_eq!(Missing::Quirk.to_string(), "is known not to isolate");
+}
+
+#[test]
+fn order_of_discovery_changes_nothing() {
+    for t in topologies() {
+        let expected = solve(&t.functions);
+        let n = t.functions.len();
+        let mut order: Vec<usize> = (0..n).collect();
+        let mut state = 1u64;
+        for _ in 0..200 {
+            for i in (1..n).rev() {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                order.swap(i, (state >> 33) as usize % (i + 1));
+            }
+            assert_eq!(
+                solve(&permute(&t.functions, &order)),
+                expected,
+                "{}",
+                t.name
+            );
+        }
+    }
+}
+
+#[test]
+fn hot_plug_equals_cold_boot() {
+    for t in topologies() {
+        let expected = solve(&t.functions);
+        // Each function that is no one's parent arrives last.
+        for late in 0..t.functions.len() {
+            if t.functions.iter().any(|f| f.parent == Some(late)) {
+                continue;
+            }
+            let mut order: Vec<usize> = (0..t.functions.len()).filter(|i| *i != late).collect();
+            order.push(late);
+            let functions = permute(&t.functions, &order);
+            let mut scratch = vec![Node::EMPTY; nodes_needed(&functions)];
+            // The scratch is not fresh: it holds the groups from before the arrival.
+            let (_, before) = functions.split_last().unwrap();
+            partition(before, &mut scratch, |_| {}).unwrap();
+            assert_eq!(solve_in(&functions, &mut scratch), expected, "{}", t.name);
+        }
+    }
+}
+
+#[test]
+fn the_order_of_an_alias_list_changes_nothing() {
+    const UP: &[Rid] = &[Rid(8), Rid(16), Rid(24)];
+    const DOWN: &[Rid] = &[Rid(24), Rid(8), Rid(16), Rid(8)];
+    let mut a = vec![topologies::endpoint(0, 4, 0), topologies::endpoint(0, 5, 0)];
+    let mut b = a.clone();
+    (a[0].aliases, a[1].aliases) = (UP, DOWN);
+    (b[0].aliases, b[1].aliases) = (DOWN, UP);
+    assert_eq!(solve(&a), solve(&b));
+}
+
+#[test]
+fn a_contradicting_snapshot_is_refused() {
+    let f = topologies::endpoint(0, 1, 0);
+    let mut scratch = [Node::EMPTY; 8];
+    let mut run = |functions: &[Function<'_>], n: usize| {
+        partition(functions, &mut scratch[..n], |_| {}).err()
+    };
+    assert_eq!(run(&[f, f], 8), Some(Error::Duplicate { id: f.id }));
+    assert_eq!(run(&[f], 0), Some(Error::Scratch { needed: 1 }));
+    assert_eq!(run(&[], 0), None);
+    let mut own = f;
+    own.parent = Some(0);
+    assert_eq!(run(&[own], 8), Some(Error::Parent { id: f.id }));
+    own.parent = Some(7);
+    assert_eq!(run(&[own], 8), Some(Error::Parent { id: f.id }));
+}
+
+#[test]
+fn controls_that_are_not_implemented_are_not_required() {
+    let mut f = topologies::endpoint(0, 1, 0);
+    f.multifunction = true;
+    for (capability, control, result) in [
+        (0x5f, 0x1d, Ok(())),
+        (0x5f, 0x1c, Err(Missing::Enabled(ACS_SV))),
+        (0x0c, 0x0c, Ok(())),
+        (0, 0, Ok(())),
+    ] {
+        f.acs = Some(Acs {
+            capability,
+            control,
+        });
+        assert_eq!(f.isolates(), result);
+    }
+    for quirk in [true, false] {
+        f.acs_quirk = Some(quirk);
+        assert_eq!(f.isolates().is_ok(), quirk);
+    }
+}
+
+/// `pci_device_group()` over functions in the order they are probed, for snapshots without quirk
+/// aliases: written as the kernel walks, one function at a time, taking the first group it finds.
+fn as_linux_would(functions: &[Function<'_>]) -> Vec<usize> {
+    let mut group: Vec<Option<usize>> = vec![None; functions.len()];
+    let acs = |i: usize| functions[i].isolates().is_ok();
+    let path = |mut i: usize| loop {
+        if !acs(i) {
+            return false;
+        }
+        match functions[i].parent {
+            Some(p) => i = p,
+            None => return true,
+        }
+    };
+    for dev in 0..functions.len() {
+        let mut top = dev;
+        let mut found = None;
+        let mut up = functions[dev].parent;
+        while let (Some(p), None) = (up, found) {
+            if functions[p].alias_below().is_some() {
+                top = p;
+                found = group[p];
+            }
+            up = functions[p].parent;
+        }
+        while let (Some(p), None) = (functions[top].parent, found) {
+            if path(p) {
+                break;
+            }
+            top = p;
+            found = group[p];
+        }
+        found = found.or(group[top]);
+        if found.is_none() && functions[top].multifunction && !acs(top) {
+            let slot = |i: usize| {
+                let id = functions[i].id;
+                (id.segment, id.rid.bus(), id.rid.dev())
+            };
+            found = (0..functions.len())
+                .filter(|i| *i != top && slot(*i) == slot(top) && !acs(*i))
+                .find_map(|i| group[i]);
+        }
+        group[dev] = Some(found.unwrap_or(dev));
+    }
+    group.into_iter().map(Option::unwrap).collect()
+}
+
+/// Trees of at most 24 functions in the order a cold boot finds them.
+fn any_tree() -> impl Strategy<Value = Functions> {
+    prop::collection::vec(any::<(u8, u8, u8, bool)>(), 1..24).prop_map(|picks| {
+        let mut functions: Functions = Vec::new();
+        let mut next_bus = 1;
+        let mut slots: BTreeMap<(u8, u8), (u8, bool)> = BTreeMap::new();
+        for (pick, what, dev, multifunction) in picks {
+            let bridges: Vec<usize> = (0..functions.len())
+                .filter(|i| functions[*i].secondary_bus.is_some())
+                .collect();
+            let parent = match usize::from(pick) % (bridges.len() + 1) {
+                0 => None,
+                n => Some(bridges[n - 1]),
+            };
+            let bus = parent.map_or(0, |p| functions[p].secondary_bus.unwrap());
+            let slot = slots.entry((bus, dev % 3)).or_insert((0, multifunction));
+            if slot.0 > 7 || (slot.0 > 0 && !slot.1) {
+                continue;
+            }
+            let kind = [
+                Kind::Endpoint,
+                Kind::EventCollector,
+                Kind::RootPort,
+                Kind::UpstreamPort,
+                Kind::DownstreamPort,
+                Kind::PcieToPci,
+                Kind::PciToPcie,
+                Kind::Conventional,
+                Kind::ConventionalBridge,
+            ][usize::from(what) % 9];
+            let id = Sbdf {
+                segment: 0,
+                rid: Rid::new(bus, dev % 3, slot.0),
+            };
+            slot.0 += 1;
+            let mut f = Function::new(id, kind);
+            f.parent = parent;
+            f.multifunction = slot.1;
+            f.acs = (what & 0x80 != 0).then_some(Acs {
+                capability: 0x5f,
+                control: if what & 0x40 != 0 { 0x1d } else { 0x15 },
+            });
+            if !matches!(
+                kind,
+                Kind::Endpoint | Kind::EventCollector | Kind::Conventional
+            ) {
+                f.secondary_bus = Some(next_bus);
+                next_bus += 1;
+            }
+            functions.push(f);
+        }
+        functions
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #[test]
+    fn trees_without_quirks_are_grouped_as_by_the_kernel(functions in any_tree()) {
+        let linux = as_linux_would(&functions);
+        let mut scratch = vec![Node::EMPTY; nodes_needed(&functions)];
+        let ours = partition(&functions, &mut scratch, |_| {}).unwrap();
+        for (i, a) in functions.iter().enumerate() {
+            for (j, b) in functions.iter().enumerate() {
+                prop_assert_eq!(
+                    linux[i] == linux[j],
+                    ours.group_of(a.id) == ours.group_of(b.id),
+                    "{} {}", a.id, b.id
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn any_order_gives_the_same_groups_and_reasons(
+        (functions, order) in any_tree().prop_flat_map(|f| {
+            let order: Vec<usize> = (0..f.len()).collect();
+            (Just(f), Just(order).prop_shuffle())
+        }),
+        aliases: [(u8, u8); 3],
+    ) {
+        let mut functions = functions;
+        let n = functions.len();
+        for (who, rid) in aliases {
+            functions[usize::from(who) % n].firmware_alias = Some(Rid(u16::from(rid)));
+        }
+        prop_assert_eq!(solve(&functions), solve(&permute(&functions, &order)));
+    }
+}
