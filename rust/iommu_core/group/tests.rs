@@ -173,6 +173,33 @@ fn a_contradicting_snapshot_is_refused() {
 }
 
 #[test]
+fn each_kind_isolates_as_far_as_it_can() {
+    let on = Some(Acs {
+        capability: 0x5f,
+        control: 0x1d,
+    });
+    // Alone without ACS, alone with, one of several without, one of several with.
+    for (kind, expected) in [
+        (Kind::Endpoint, [true, true, false, true]),
+        (Kind::UpstreamPort, [true, true, false, true]),
+        (Kind::RootPort, [false, true, false, true]),
+        (Kind::DownstreamPort, [false, true, false, true]),
+        (Kind::EventCollector, [false; 4]),
+        (Kind::PcieToPci, [false; 4]),
+        (Kind::PciToPcie, [false; 4]),
+        (Kind::Conventional, [false; 4]),
+        (Kind::ConventionalBridge, [false; 4]),
+    ] {
+        let got = [(false, None), (false, on), (true, None), (true, on)].map(|(multi, acs)| {
+            let mut f = topologies::endpoint(0, 1, 0);
+            (f.kind, f.multifunction, f.acs) = (kind, multi, acs);
+            f.isolates().is_ok()
+        });
+        assert_eq!(got, expected, "{kind:?}");
+    }
+}
+
+#[test]
 fn controls_that_are_not_implemented_are_not_required() {
     let mut f = topologies::endpoint(0, 1, 0);
     f.multifunction = true;

@@ -364,6 +364,21 @@ pub(super) fn topologies() -> Vec<Topology> {
             "00:0e.0 1000:00:00.0 1000:01:00.0",
         ),
         t(
+            "requests that leave by another function do not share the path of their own",
+            &[
+                endpoint(0, 0xe, 0),
+                bare_root_port(4, 1),
+                endpoint(1, 0, 0)
+                    .below(1)
+                    .with(|f| f.real_dma = Some(endpoint(0, 0xe, 0).id)),
+                bridge(ConventionalBridge, 0, 5, 2),
+                conventional(2, 1, 0)
+                    .below(3)
+                    .with(|f| f.real_dma = Some(endpoint(0, 0xe, 0).id)),
+            ],
+            "00:04.0 | 00:05.0 | 00:0e.0 01:00.0 02:01.0",
+        ),
+        t(
             "same numbers in two segments",
             &[
                 conventional(0, 1, 0).multi(),
@@ -382,13 +397,14 @@ pub(super) fn topologies() -> Vec<Topology> {
         t(
             "the unit sits at a bridge",
             &[
-                bridge(ConventionalBridge, 0, 3, 1).with(|f| {
+                bridge(PcieToPci, 0, 3, 1).with(|f| f.acs_quirk = Some(true)),
+                bridge(PcieToPci, 1, 0, 2).below(0).with(|f| {
                     f.bridge_quirk = Some(BridgeQuirk::TranslationRoot);
                     f.acs_quirk = Some(true);
                 }),
-                endpoint(1, 0, 0).below(0),
+                endpoint(2, 0, 0).below(1),
             ],
-            "00:03.0 | 01:00.0",
+            "00:03.0 01:00.0 | 02:00.0",
         ),
     ]
 }
