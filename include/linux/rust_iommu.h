@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C side of the shims that rust/kernel/iommu uses: inlines, macros and functions
+ * that the kernel exports without a Rust binding. No logic lives here.
+ */
+#ifndef _LINUX_RUST_IOMMU_H
+#define _LINUX_RUST_IOMMU_H
+
+#include <linux/pgtable.h>
+#include <linux/types.h>
+
+struct device;
+struct dma_map_ops;
+struct page;
+struct pci_dev;
+struct scatterlist;
+struct vm_area_struct;
+
+void *rust_helper_iommu_dev_priv(struct device *dev);
+void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops *ops);
+bool rust_helper_iommu_has_dma_ops(void);
+u64 rust_helper_iommu_dma_limit(struct device *dev, bool coherent);
+u64 rust_helper_iommu_seg_boundary(struct device *dev);
+u32 rust_helper_iommu_max_seg_size(struct device *dev);
+bool rust_helper_iommu_dev_coherent(struct device *dev);
+
+u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev);
+
+void *rust_helper_iommu_phys_to_virt(phys_addr_t phys);
+phys_addr_t rust_helper_iommu_virt_to_phys(const void *virt);
+phys_addr_t rust_helper_iommu_page_to_phys(struct page *page);
+void *rust_helper_iommu_page_address(struct page *page);
+struct page *rust_helper_iommu_virt_to_page(const void *virt);
+pgprot_t rust_helper_iommu_pgprot_kernel(void);
+
+phys_addr_t rust_helper_iommu_sg_phys(struct scatterlist *sg);
+void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsigned int len);
+
+const char *rust_iommu_param_unit(void);
+const char *rust_iommu_param_dma(void);
+
+#endif

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Shims for inlines and macros of the IOMMU, DMA and memory headers.
+ */
+#include <linux/device.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/rust_iommu.h>
+#include <linux/scatterlist.h>
+
+void *rust_helper_iommu_dev_priv(struct device *dev)
+{
+	return dev->iommu ? dev_iommu_priv_get(dev) : NULL;
+}
+
+/*
+ * The flag goes first: dma_supported() warns about a device that has both.
+ */
+void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops *ops)
+{
+	if (ops)
+		dev_clear_dma_iommu(dev);
+	set_dma_ops(dev, ops);
+}
+
+bool rust_helper_iommu_has_dma_ops(void)
+{
+	return IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS);
+}
+
+/* The highest address the device can put on the bus, inclusive. */
+u64 rust_helper_iommu_dma_limit(struct device *dev, bool coherent)
+{
+	return min_not_zero(coherent ? dev->coherent_dma_mask : dma_get_mask(dev),
+			    dev->bus_dma_limit);
+}
+
+u64 rust_helper_iommu_seg_boundary(struct device *dev)
+{
+	return dma_get_seg_boundary(dev);
+}
+
+u32 rust_helper_iommu_max_seg_size(struct device *dev)
+{
+	return dma_get_max_seg_size(dev);
+}
+
+bool rust_helper_iommu_dev_coherent(struct device *dev)
+{
+	return dev_is_dma_coherent(dev);
+}
+
+u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev)
+{
+	return pci_domain_nr(pdev->bus);
+}
+
+void *rust_helper_iommu_phys_to_virt(phys_addr_t phys)
+{
+	return phys_to_virt(phys);
+}
+
+phys_addr_t rust_helper_iommu_virt_to_phys(const void *virt)
+{
+	return virt_to_phys((void *)virt);
+}
+
+phys_addr_t rust_helper_iommu_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
+}
+
+void *rust_helper_iommu_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+struct page *rust_helper_iommu_virt_to_page(const void *virt)
+{
+	return virt_to_page(virt);
+}
+
+phys_addr_t rust_helper_iommu_sg_phys(struct scatterlist *sg)
+{
+	return sg_phys(sg);
+}
+
+void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsigned int len)
+{
+	sg_dma_address(sg) = addr;
+	sg_dma_len(sg) = len;
+}
+
+pgprot_t rust_helper_iommu_pgprot_kernel(void)
+{
+	return PAGE_KERNEL;
+}
+
+/*
+ * dma_map_ops has no Rust binding: the Rust mirror in dma_ops.rs has this layout.
+ */
+#define DMA_OP(n, member) \
+	static_assert(offsetof(struct dma_map_ops, member) == (n) * sizeof(void *))
+DMA_OP(0, alloc);
+DMA_OP(1, free);
+DMA_OP(2, alloc_pages_op);
+DMA_OP(3, free_pages);
+DMA_OP(4, mmap);
+DMA_OP(5, get_sgtable);
+DMA_OP(6, map_phys);
+DMA_OP(7, unmap_phys);
+DMA_OP(8, map_sg);
+DMA_OP(9, unmap_sg);
+DMA_OP(10, sync_single_for_cpu);
+DMA_OP(11, sync_single_for_device);
+DMA_OP(12, sync_sg_for_cpu);
+DMA_OP(13, sync_sg_for_device);
+DMA_OP(14, cache_sync);
+DMA_OP(15, dma_supported);
+DMA_OP(16, get_required_mask);
+DMA_OP(17, max_mapping_size);
+DMA_OP(18, opt_mapping_size);
+DMA_OP(19, get_merge_boundary);
+static_assert(sizeof(struct dma_map_ops) == 20 * sizeof(void *));
+
+/* The module! macro of the kernel crate has no string parameters. */
+static char *unit = "auto";
+module_param(unit, charp, 0444);
+MODULE_PARM_DESC(unit, "IOMMU to drive: auto, amd-vi, vt-d or smmuv3");
+
+static char *dma = "auto";
+module_param(dma, charp, 0444);
+MODULE_PARM_DESC(dma, "who serves the DMA API: auto, rust (own allocator and mapper) or core (dma-iommu)");
+
+const char *rust_iommu_param_unit(void)
+{
+	return unit;
+}
+
+const char *rust_iommu_param_dma(void)
+{
+	return dma;
+}

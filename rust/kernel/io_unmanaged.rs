@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! MMIO regions of units that no `struct device` stands for.
+//!
+//! C header: [`include/asm-generic/io.h`](srctree/include/asm-generic/io.h)
+
+use core::ffi::CStr;
+
+use kernel::{
+    bindings,
+    error::code::*,
+    io::{
+        Mmio,
+        MmioRaw,
+        PhysAddr,
+        Region, //
+    },
+    prelude::*, //
+};
+
+/// A claimed and mapped MMIO region of at least `SIZE` bytes.
+///
+/// # Invariants
+///
+/// `raw` is an `ioremap` mapping of `SIZE` bytes at `phys`, and the region is requested from
+/// `iomem_resource`, both until drop.
+pub struct IoUnmanaged<const SIZE: usize> {
+    phys: PhysAddr,
+    raw: MmioRaw<Region<SIZE>>,
+}
+
+impl<const SIZE: usize> IoUnmanaged<SIZE> {
+    /// Claims and maps `SIZE` bytes at `phys`.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY`: someone else, usually a C driver, has claimed the region.
+    /// - `ENOMEM`: the mapping failed.
+    pub fn new(phys: PhysAddr, name: &'static CStr) -> Result<Self> {
+        // CAST: SIZE is a small compile-time constant.
+        let len = SIZE as bindings::resource_size_t;
+        // SAFETY: `name` is static and NUL-terminated.
+        let region = unsafe { bindings::request_mem_region(phys, len, name.as_char_ptr()) };
+        if region.is_null() {
+            return Err(EBUSY);
+        }
+        // SAFETY: the region was just claimed by us.
+        let virt = unsafe { bindings::ioremap(phys, SIZE) };
+        let mapped = if virt.is_null() {
+            Err(ENOMEM)
+        } else {
+            MmioRaw::new_region(virt.addr(), SIZE)
+        };
+        match mapped {
+            // INVARIANT: both steps succeeded.
+            Ok(raw) => Ok(Self { phys, raw }),
+            Err(e) => {
+                // SAFETY: undoes the request above.
+                unsafe { bindings::release_mem_region(phys, len) };
+                Err(e)
+            }
+        }
+    }
+
+    /// A view of the registers.
+    #[inline]
+    pub fn io(&self) -> Mmio<'_, Region<SIZE>> {
+        // SAFETY: by the type invariant the mapping is valid while `self` is borrowed.
+        unsafe { Mmio::from_raw(self.raw) }
+    }
+}
+
+impl<const SIZE: usize> Drop for IoUnmanaged<SIZE> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and dropped once.
+        unsafe { bindings::iounmap(core::ptr::without_provenance_mut(self.raw.addr())) };
+        // CAST: as in `new`.
+        let len = SIZE as bindings::resource_size_t;
+        // SAFETY: the region was claimed by `new`.
+        unsafe { bindings::release_mem_region(self.phys, len) };
+    }
+}

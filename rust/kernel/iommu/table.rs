@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page-table pages: allocation, and access to their items by physical address.
+
+use kernel::{
+    bindings,
+    ffi::c_void,
+    io::PhysAddr,
+    sync::atomic::{
+        Atomic,
+        Full, //
+    }, //
+};
+
+use super::super::hw_pages::{
+    ffi,
+    Gfp, //
+};
+
+/// Items of a table page.
+pub const ITEMS: usize = 512;
+
+/// A table page, named by its physical address.
+///
+/// # Invariants
+///
+/// The address is that of a page from [`TablePage::alloc`] that has not been freed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TablePage(PhysAddr);
+
+impl TablePage {
+    /// Allocates a zeroed page. It counts as the kernel's IOMMU memory.
+    pub fn alloc(gfp: Gfp) -> Option<Self> {
+        // SAFETY: an FFI call without requirements; -1 is NUMA_NO_NODE.
+        let virt = unsafe { ffi::iommu_alloc_pages_node_sz(-1, gfp.as_raw(), bindings::PAGE_SIZE) };
+        if virt.is_null() {
+            return None;
+        }
+        // SAFETY: the page is in the linear map.
+        // INVARIANT: just allocated.
+        Some(Self(unsafe { ffi::rust_helper_iommu_virt_to_phys(virt) }))
+    }
+
+    /// Names a page that a live table refers to.
+    ///
+    /// # Safety
+    ///
+    /// `phys` must be the address of a page from [`TablePage::alloc`] that is not freed while the
+    /// result is in use.
+    #[inline]
+    pub unsafe fn from_phys(phys: PhysAddr) -> Self {
+        // INVARIANT: the caller's promise.
+        Self(phys)
+    }
+
+    /// The physical address.
+    #[inline]
+    pub fn phys(self) -> PhysAddr {
+        self.0
+    }
+
+    #[inline]
+    fn item(self, index: usize) -> *mut u64 {
+        // SAFETY: the page is in the linear map by the type invariant.
+        let base: *mut c_void = unsafe { ffi::rust_helper_iommu_phys_to_virt(self.0) };
+        base.cast::<u64>().wrapping_add(index & (ITEMS - 1))
+    }
+
+    /// Reads an item; the index is taken modulo the table's size.
+    #[inline]
+    pub fn load(self, index: usize) -> u64 {
+        // SAFETY: in the page by construction; volatile because hardware and other CPUs share it.
+        unsafe { self.item(index).read_volatile() }
+    }
+
+    /// Writes an item.
+    #[inline]
+    pub fn store(self, index: usize, word: u64) {
+        // SAFETY: as in `load`.
+        unsafe { self.item(index).write_volatile(word) }
+    }
+
+    /// Replaces an item that still is `old`; otherwise returns what is there. Full ordering.
+    #[inline]
+    pub fn cmpxchg(self, index: usize, old: u64, new: u64) -> Result<(), u64> {
+        // SAFETY: aligned, in the page, and only accessed atomically or with volatile word
+        // accesses, which are atomic on every architecture the driver builds for.
+        let item = unsafe { Atomic::<u64>::from_ptr(self.item(index)) };
+        item.cmpxchg(old, new, Full).map(|_| ())
+    }
+
+    /// Frees the page.
+    ///
+    /// # Safety
+    ///
+    /// No table, no unit's cache and no other name of the page may be used afterwards.
+    pub unsafe fn free(self) {
+        // SAFETY: the page came from the matching allocator and is freed once, by contract.
+        unsafe { ffi::iommu_free_pages(ffi::rust_helper_iommu_phys_to_virt(self.0)) };
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Out-of-tree crate root of the IOMMU abstractions.
+//!
+//! Each module below is shaped like a file of the `kernel` crate and would move there as it is;
+//! this list is all that would go away.
+
+#![deny(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+#[path = "../kernel/acpi_table.rs"]
+pub mod acpi_table;
+#[path = "../kernel/bus_notifier.rs"]
+pub mod bus_notifier;
+#[path = "../kernel/hw_pages.rs"]
+pub mod hw_pages;
+#[path = "../kernel/io_unmanaged.rs"]
+pub mod io_unmanaged;
+#[path = "../kernel/irq_line.rs"]
+pub mod irq_line;
+#[path = "../kernel/pci_topology.rs"]
+pub mod pci_topology;
+#[path = "../kernel/ratelimit.rs"]
+pub mod ratelimit;
+
+/// The IOMMU core's side.
+#[path = "../kernel/iommu"]
+pub mod iommu {
+    pub(crate) mod coherent;
+    pub mod device;
+    pub mod dma_ops;
+    pub mod group;
+    pub mod ops;
+    pub mod resv;
+    pub mod table;
+}
