@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mapping a range.
+
+use super::{
+    index,
+    item_lg2,
+    last_iova,
+    mask,
+    Format,
+    Item,
+    Root,
+    TableMem,
+    ITEMS,
+    ITEMS_LG2, //
+};
+use crate::addr::{
+    Iova,
+    Oa,
+    Perm,
+    PAGE_SHIFT, //
+};
+
+/// Why a range was not mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// No memory for a table.
+    NoMemory,
+    /// Something is mapped there already.
+    AlreadyMapped(Iova),
+    /// Unaligned, empty, or beyond what the root translates.
+    BadRange,
+}
+
+/// A failed [`map`]; `mapped_bytes` from the start are mapped all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapFailure {
+    /// Bytes that were mapped before the failure.
+    pub mapped_bytes: u64,
+    /// What went wrong.
+    pub cause: MapError,
+}
+
+/// The largest page size, at most `1 << cap` bytes, for the addresses and the length left.
+#[inline]
+fn best_size<F: Format>(iova: u64, oa: u64, left: u64, cap: u32) -> u32 {
+    let aligned = (iova | oa).trailing_zeros();
+    let fits = 63u32.saturating_sub(left.leading_zeros());
+    let most = aligned.min(fits).min(cap).min(63);
+    let sizes = F::PAGE_SIZES & (mask(most) | (1u64 << most));
+    63u32.saturating_sub(sizes.leading_zeros()).max(PAGE_SHIFT)
+}
+
+/// Maps `len_bytes` bytes at `iova` to `oa` with the largest pages that fit. Everything is in
+/// whole base pages.
+///
+/// # Errors
+///
+/// [`MapFailure`] says how much was mapped; the caller unmaps it if it wants nothing.
+#[inline]
+pub fn map<F: Format, M: TableMem>(
+    mem: &M,
+    root: Root<M::Table>,
+    iova: Iova,
+    oa: Oa,
+    len_bytes: u64,
+    perm: Perm,
+) -> Result<(), MapFailure> {
+    let fail = |mapped_bytes, cause| {
+        Err(MapFailure {
+            mapped_bytes,
+            cause,
+        })
+    };
+    let top = last_iova(root.level.saturating_add(1));
+    let last = match iova.0.checked_add(len_bytes.wrapping_sub(1)) {
+        Some(last) if len_bytes != 0 && last <= top => last,
+        _ => return fail(0, MapError::BadRange),
+    };
+    if (iova.0 | oa.0 | len_bytes) & mask(PAGE_SHIFT) != 0 || oa.0.checked_add(len_bytes).is_none()
+    {
+        return fail(0, MapError::BadRange);
+    }
+    let top_lg2 = item_lg2(root.level)
+        .saturating_add(ITEMS_LG2)
+        .saturating_sub(1);
+    let mut done = 0u64;
+    let mut cap = top_lg2;
+    // The table that the last entry went to, and the range it covers.
+    let mut near: Option<(M::Table, u8, u64)> = None;
+    while done < len_bytes {
+        let at = iova.0.wrapping_add(done);
+        let left = last.wrapping_sub(at).wrapping_add(1);
+        let lg2 = best_size::<F>(at, oa.0.wrapping_add(done), left, cap);
+        // CAST: at most 5.
+        let level = (lg2.wrapping_sub(PAGE_SHIFT) / ITEMS_LG2) as u8;
+        let prefix = at >> item_lg2(level).saturating_add(ITEMS_LG2).min(63);
+        let table = match near {
+            Some((table, l, p)) if l == level && p == prefix => table,
+            _ => match descend::<F, M>(mem, root, at, level) {
+                Ok(table) => table,
+                Err(cause) => return fail(done, cause),
+            },
+        };
+        near = Some((table, level, prefix));
+        let first = index(at, level);
+        let items = 1usize
+            << lg2
+                .wrapping_sub(item_lg2(level))
+                .min(ITEMS_LG2.wrapping_sub(1));
+        match occupied::<F, M>(mem, table, level, first, items) {
+            Item::Empty => {}
+            // A table is in the way: fill it with pages that are smaller than one of its items.
+            Item::Table(_) if lg2 > PAGE_SHIFT => {
+                cap = if items > 1 {
+                    item_lg2(level)
+                } else {
+                    item_lg2(level).wrapping_sub(1)
+                };
+                continue;
+            }
+            _ => return fail(done, MapError::AlreadyMapped(Iova(at))),
+        }
+        let word = F::leaf(Oa(oa.0.wrapping_add(done)), perm, lg2);
+        for i in 0..items {
+            mem.store(table, first.wrapping_add(i) & (ITEMS.wrapping_sub(1)), word);
+        }
+        done = done.saturating_add(1u64 << lg2.min(63));
+        cap = top_lg2;
+    }
+    Ok(())
+}
+
+/// The first thing found in a run of items.
+#[inline]
+fn occupied<F: Format, M: TableMem>(
+    mem: &M,
+    table: M::Table,
+    level: u8,
+    first: usize,
+    items: usize,
+) -> Item {
+    for i in 0..items {
+        let word = mem.load(table, first.wrapping_add(i) & (ITEMS.wrapping_sub(1)));
+        let item = F::decode(word, level);
+        if item != Item::Empty {
+            return item;
+        }
+    }
+    Item::Empty
+}
+
+/// Walks to the table of `level` for `iova` and makes what is missing on the way.
+#[inline]
+fn descend<F: Format, M: TableMem>(
+    mem: &M,
+    root: Root<M::Table>,
+    iova: u64,
+    level: u8,
+) -> Result<M::Table, MapError> {
+    let mut table = root.table;
+    let mut at = root.level;
+    while at > level {
+        let i = index(iova, at);
+        let word = mem.load(table, i);
+        let below = at.wrapping_sub(1);
+        let next = match F::decode(word, at) {
+            Item::Table(oa) => mem.table_at(oa),
+            Item::Leaf { .. } => return Err(MapError::AlreadyMapped(Iova(iova))),
+            Item::Empty => {
+                let new = mem.alloc().ok_or(MapError::NoMemory)?;
+                // ORDERING: the zeroed table is visible before the item that points to it; pairs
+                // with the hardware walk and with `load` of other CPUs.
+                match mem.cmpxchg(table, i, word, F::table(mem.oa(new), below)) {
+                    Ok(()) => new,
+                    Err(theirs) => {
+                        // Another CPU was first; ours was never visible.
+                        mem.free(new);
+                        match F::decode(theirs, at) {
+                            Item::Table(oa) => mem.table_at(oa),
+                            _ => return Err(MapError::AlreadyMapped(Iova(iova))),
+                        }
+                    }
+                }
+            }
+        };
+        table = next;
+        at = below;
+    }
+    Ok(table)
+}

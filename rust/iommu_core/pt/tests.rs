@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mapper against a map of single pages.
+
+use super::{amd_v1::AmdV1, *};
+use crate::addr::Range;
+use proptest::prelude::*;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    vec,
+    vec::Vec,
+};
+
+/// Tables in a vector; a table's address is its number times the page size, from 1 on.
+struct Mem {
+    tables: RefCell<Vec<Option<Vec<u64>>>>,
+    /// Allocations left before they fail.
+    budget: Cell<usize>,
+    /// Makes the next compare-and-exchange lose against a table put there by "another CPU".
+    race: Cell<bool>,
+}
+
+impl Mem {
+    fn new() -> Self {
+        Self {
+            tables: RefCell::new(Vec::new()),
+            budget: Cell::new(usize::MAX),
+            race: Cell::new(false),
+        }
+    }
+
+    fn live(&self) -> usize {
+        self.tables.borrow().iter().flatten().count()
+    }
+}
+
+impl TableMem for Mem {
+    type Table = usize;
+
+    fn alloc(&self) -> Option<usize> {
+        self.budget.set(self.budget.get().checked_sub(1)?);
+        let mut t = self.tables.borrow_mut();
+        t.push(Some(vec![0; ITEMS]));
+        Some(t.len() - 1)
+    }
+
+    fn free(&self, table: usize) {
+        assert!(self.tables.borrow_mut()[table].take().is_some());
+    }
+
+    fn oa(&self, table: usize) -> Oa {
+        Oa((table as u64 + 1) << 12)
+    }
+
+    fn table_at(&self, oa: Oa) -> usize {
+        (oa.0 >> 12) as usize - 1
+    }
+
+    fn load(&self, table: usize, index: usize) -> u64 {
+        self.tables.borrow()[table].as_ref().unwrap()[index]
+    }
+
+    fn store(&self, table: usize, index: usize, word: u64) {
+        self.tables.borrow_mut()[table].as_mut().unwrap()[index] = word;
+    }
+
+    fn cmpxchg(&self, table: usize, index: usize, old: u64, new: u64) -> Result<(), u64> {
+        if self.race.take() {
+            let theirs = self.alloc().unwrap();
+            let child = ((new >> 9) & 7) as u8 - 1;
+            self.store(table, index, AmdV1::table(self.oa(theirs), child));
+        }
+        let is = self.load(table, index);
+        if is == old {
+            self.store(table, index, new);
+            Ok(())
+        } else {
+            Err(is)
+        }
+    }
+}
+
+fn root(mem: &Mem, levels: u8) -> Root<usize> {
+    Root {
+        table: mem.alloc().unwrap(),
+        level: levels - 1,
+    }
+}
+
+type Model = BTreeMap<u64, (u64, Perm)>;
+
+fn check(mem: &Mem, root: Root<usize>, model: &Model, pages: impl Iterator<Item = u64>) {
+    for page in pages {
+        let is = lookup::<AmdV1, _>(mem, root, Iova(page << 12)).map(|(oa, perm, _)| (oa.0, perm));
+        assert_eq!(is, model.get(&page).copied(), "page {page:#x}");
+    }
+}
+
+#[test]
+fn largest_pages_are_used() {
+    let mem = Mem::new();
+    let r = root(&mem, 4);
+    let big = |iova, oa, len, lg2| {
+        map::<AmdV1, _>(&mem, r, Iova(iova), Oa(oa), len, Perm::RW).unwrap();
+        assert_eq!(lookup::<AmdV1, _>(&mem, r, Iova(iova)).unwrap().2, lg2);
+    };
+    big(0x4000_0000, 0x8000_0000, 0x4000_0000, 30);
+    big(0x20_0000, 0x40_0000, 0x20_0000, 21);
+    big(0x1_0000, 0x3_0000, 0x1_0000, 16);
+    big(0x1000, 0x2000, 0x1000, 12);
+    big(0x80_0000_0000, 0x100_0000_0000, 0x40_0000_0000, 38);
+}
+
+#[test]
+fn a_live_leaf_is_not_overwritten() {
+    let mem = Mem::new();
+    let r = root(&mem, 4);
+    map::<AmdV1, _>(&mem, r, Iova(0x3000), Oa(0x1000), 0x1000, Perm::RW).unwrap();
+    let e = map::<AmdV1, _>(&mem, r, Iova(0x1000), Oa(0x9000), 0x4000, Perm::RO).unwrap_err();
+    // The page before the live one would have been the first half of an 8 KiB entry.
+    assert_eq!(e.mapped_bytes, 0x1000);
+    assert_eq!(e.cause, MapError::AlreadyMapped(Iova(0x2000)));
+    assert_eq!(
+        lookup::<AmdV1, _>(&mem, r, Iova(0x3000)),
+        Some((Oa(0x1000), Perm::RW, 12))
+    );
+}
+
+#[test]
+fn a_table_in_the_way_is_filled_not_replaced() {
+    let mem = Mem::new();
+    let r = root(&mem, 4);
+    map::<AmdV1, _>(&mem, r, Iova(0x20_0000), Oa(0x1000), 0x1000, Perm::RW).unwrap();
+    assert_eq!(
+        unmap::<AmdV1, _>(&mem, r, Iova(0x20_0000), 0x1000).bytes,
+        0x1000
+    );
+    let tables = mem.live();
+    map::<AmdV1, _>(&mem, r, Iova(0), Oa(0), 0x80_0000, Perm::RW).unwrap();
+    let size = |iova| lookup::<AmdV1, _>(&mem, r, Iova(iova)).unwrap().2;
+    assert!(size(0x20_0000) < 21 && size(0x40_0000) >= 21);
+    assert!(mem.live() <= tables + 1);
+    assert_eq!(
+        unmap::<AmdV1, _>(&mem, r, Iova(0), 0x80_0000).bytes,
+        0x80_0000
+    );
+}
+
+#[test]
+fn a_large_entry_goes_whole_and_is_reported_whole() {
+    let mem = Mem::new();
+    let r = root(&mem, 4);
+    map::<AmdV1, _>(&mem, r, Iova(0x10000), Oa(0x30000), 0x10000, Perm::RW).unwrap();
+    let u = unmap::<AmdV1, _>(&mem, r, Iova(0x10000), 0x1000);
+    assert_eq!(u.bytes, 0x10000);
+    assert_eq!(u.cleared, Range::new(0x10000, 0x1ffff));
+    assert_eq!(lookup::<AmdV1, _>(&mem, r, Iova(0x1f000)), None);
+}
+
+#[test]
+fn ranges_outside_the_root_are_refused() {
+    let mem = Mem::new();
+    for levels in 1..=6u8 {
+        let r = root(&mem, levels);
+        let top = last_iova(levels);
+        let at = Iova(top & !0xfff);
+        map::<AmdV1, _>(&mem, r, at, Oa(0x5000), 0x1000, Perm::RW).unwrap();
+        assert_eq!(
+            lookup::<AmdV1, _>(&mem, r, Iova(top)).unwrap().0,
+            Oa(0x5fff)
+        );
+        let e = map::<AmdV1, _>(&mem, r, at, Oa(0x5000), 0x2000, Perm::RW);
+        assert_eq!(e.unwrap_err().cause, MapError::BadRange);
+        assert_eq!(unmap::<AmdV1, _>(&mem, r, at, 0x2000).bytes, 0x1000);
+    }
+}
+
+#[test]
+fn the_loser_of_an_install_race_uses_the_winners_table() {
+    let mem = Mem::new();
+    let r = root(&mem, 4);
+    mem.race.set(true);
+    map::<AmdV1, _>(&mem, r, Iova(0x1000), Oa(0x7000), 0x1000, Perm::RW).unwrap();
+    assert!(lookup::<AmdV1, _>(&mem, r, Iova(0x1000)).is_some());
+    free_all::<AmdV1, _>(&mem, r);
+    assert_eq!(mem.live(), 0);
+}
+
+#[test]
+fn each_failing_allocation_leaves_a_mapped_prefix_and_no_leak() {
+    for budget in 1..12 {
+        let mem = Mem::new();
+        mem.budget.set(budget);
+        let r = root(&mem, 4);
+        let at = 0x7fff_ffff_0000u64 - 0x40_0000;
+        let len = 0x80_0000;
+        let got = map::<AmdV1, _>(&mem, r, Iova(at), Oa(0x1000), len, Perm::RW);
+        let mapped = match got {
+            Ok(()) => len,
+            Err(e) => {
+                assert_eq!(e.cause, MapError::NoMemory);
+                e.mapped_bytes
+            }
+        };
+        for page in 0..len >> 12 {
+            let is = lookup::<AmdV1, _>(&mem, r, Iova(at + (page << 12))).is_some();
+            assert_eq!(is, page << 12 < mapped);
+        }
+        assert_eq!(unmap::<AmdV1, _>(&mem, r, Iova(at), mapped).bytes, mapped);
+        free_all::<AmdV1, _>(&mem, r);
+        assert_eq!(mem.live(), 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn maps_and_unmaps_like_a_map_of_pages(
+        ops in proptest::collection::vec((any::<bool>(), 0u64..2048, 1u64..700, 0u64..4096, 0usize..3), 1..60),
+        base in prop_oneof![Just(0u64), Just(0x3_ff00), Just(0x7_ffff_f000 - 0x1000)],
+        levels in 4u8..=6,
+    ) {
+        let mem = Mem::new();
+        let r = root(&mem, levels);
+        let mut model = Model::new();
+        // What was mapped by one call is unmapped by one call, as the core does it.
+        let mut live: Vec<(u64, u64)> = Vec::new();
+        for (is_map, page, len, oa, perm) in ops {
+            let perm = [Perm::RW, Perm::RO, Perm::WO][perm];
+            let page = base + page;
+            if is_map {
+                let free = (page..page + len).take_while(|p| !model.contains_key(p)).count() as u64;
+                let got = map::<AmdV1, _>(&mem, r, Iova(page << 12), Oa(oa << 12), len << 12, perm);
+                let done = match got {
+                    Ok(()) => len,
+                    Err(e) => e.mapped_bytes >> 12,
+                };
+                prop_assert!(done <= free);
+                prop_assert_eq!(got.is_ok(), free == len);
+                for i in 0..done {
+                    model.insert(page + i, ((oa + i) << 12, perm));
+                }
+                if done > 0 {
+                    live.push((page, done));
+                }
+            } else if !live.is_empty() {
+                let (page, len) = live.swap_remove(page as usize % live.len());
+                let u = unmap::<AmdV1, _>(&mem, r, Iova(page << 12), len << 12);
+                prop_assert_eq!(u.bytes, len << 12);
+                prop_assert_eq!(u.cleared, Range::with_len(page << 12, len << 12));
+                for i in 0..len {
+                    model.remove(&(page + i));
+                }
+            }
+            check(&mem, r, &model, base..base + 2800);
+        }
+        free_all::<AmdV1, _>(&mem, r);
+        prop_assert_eq!(mem.live(), 0);
+    }
+
+    #[test]
+    fn the_page_size_is_the_largest_that_fits(iova in 0u64..1 << 40, oa in 0u64..1 << 40, len in 1u64..1 << 30) {
+        let (iova, oa, len) = (iova & !0xfff, oa & !0xfff, (len + 0xfff) & !0xfff);
+        let mem = Mem::new();
+        let r = root(&mem, 4);
+        map::<AmdV1, _>(&mem, r, Iova(iova), Oa(oa), len, Perm::RW).unwrap();
+        let is = lookup::<AmdV1, _>(&mem, r, Iova(iova)).unwrap().2;
+        let want = (12..48)
+            .rev()
+            .find(|n| AmdV1::PAGE_SIZES >> n & 1 != 0 && (iova | oa) % (1 << n) == 0 && len >= 1 << n)
+            .unwrap();
+        prop_assert_eq!(is, want);
+    }
+}
