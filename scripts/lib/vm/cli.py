@@ -87,11 +87,11 @@ def parser():
 
 
 def printer(verbose):
-    """Shows the script's lines, QEMU's complaints and, if wanted, the kernel's messages."""
+    """Shows the script's lines and, if wanted, the kernel's messages and QEMU's complaints."""
     def on_line(source, line):
         if source == "script":
             print(line, flush=True)
-        elif source == "qemu" or verbose:
+        elif verbose:
             print(line, file=sys.stderr, flush=True)
     return on_line
 
@@ -102,7 +102,7 @@ def report(machine, result):
         print("\n".join("| " + line for line in splat.split("\n")), file=sys.stderr)
     if result.ok:
         return
-    if result.status in (124, 125) and not result.splats:
+    if result.status in (124, 125) and not (result.splats or machine.console.status) and machine.console.lines:
         print("vm: last lines:", file=sys.stderr)
         for _, line in machine.console.lines[-12:]:
             print("| " + line, file=sys.stderr)

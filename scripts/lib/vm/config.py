@@ -99,7 +99,9 @@ class Config:
         if self.driver == "c":
             words += ["intel_iommu=on"] if self.unit == "vt-d" else []
         else:
-            words += ["amd_iommu=off", "intel_iommu=off"]
+            # intel_iommu=off alone leaves the C driver's interrupt remapping on, and with it its
+            # invalidation queue: the unit would not be free.
+            words += ["amd_iommu=off", "intel_iommu=off", "intremap=off"]
         if self.nokaslr or self.icount:
             words.append("nokaslr")
         if self.icount:

@@ -53,7 +53,7 @@ def _program_files(program):
 
 def _base(modules, programs):
     busybox = from_root("/bin/busybox")
-    key = digest(modules.stamp(), os.stat(busybox).st_size, *sorted(programs), read_input(__file__, "module"))
+    key = digest(modules.stamp(), os.stat(busybox).st_size, *sorted(programs), *(read_input(os.path.join(os.path.dirname(__file__), f), "module") for f in ("initramfs.py", "modules.py", "cpio.py")))
     path = cache("initramfs", f"{key}.cpio.gz")
     if os.path.exists(path):
         return path

@@ -295,6 +295,8 @@ class Machine:
                 reason = "QEMU did not start: " + (self.console.of("qemu") or ["no message"])[-1]
         elif splats and not status:
             status, reason = SPLAT, f"the script succeeded but the kernel complained ({len(splats)}x)"
+        elif status == NO_STATUS and not self.console.ready:
+            reason = reason or "a module did not load"
         elif status:
             reason = reason or f"the script ended with status {status}"
         elif reason:

@@ -55,15 +55,17 @@ class Modules:
         direct = {n: [canonical(d) for v in modinfo(b, "depends") for d in v.split(",") if d] for n, b in data.items()}
 
         def closure(name, seen):
+            """Appends what `name` needs, what is to be loaded first coming first."""
             for dep in direct.get(name, ()):
                 if dep in data and dep not in seen:
-                    seen.append(dep)
                     closure(dep, seen)
+                    seen.append(dep)
             return seen
 
         for name, content in data.items():
             out[f"{base}/{name}.ko"] = content
-            deps.append(f"{name}.ko: " + " ".join(f"{d}.ko" for d in closure(name, [])))
+            # modprobe loads the last one of the line first.
+            deps.append(f"{name}.ko: " + " ".join(f"{d}.ko" for d in reversed(closure(name, []))))
             alias += [f"alias {a} {name}" for a in modinfo(content, "alias")]
         out[f"{base}/modules.dep"] = ("\n".join(deps) + "\n").encode()
         out[f"{base}/modules.alias"] = ("\n".join(alias) + "\n").encode()
