@@ -17,6 +17,8 @@ set -a
 set +a
 
 vm_exit() {
+	# The end of an interactive shell hangs up the terminal.
+	exec >/dev/ttyS1 2>&1
 	echo "@@vm-exit $1@@"
 	# Setting a terminal waits until its output is gone.
 	stty -F /dev/ttyS1 raw -echo

@@ -18,8 +18,8 @@ SPLATS = re.compile("|".join([
     r"iommu_debug_checks|page_ref_count mismatch", r"irq \d+: nobody cared",
     r"Attempted to kill init", r"not syncing",
 ]))
-EXIT = re.compile(r"@@vm-exit (\d+)@@")
-READY = re.compile(r"@@vm-ready@@")
+# What guest-init.sh says to us.
+MARK = re.compile(r"@@vm-(ready|exit (\d+))@@")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|[\x00-\x08\x0b-\x1f]")
 
 # How many lines a shown splat has at most, and those after which one begins anew.
@@ -56,22 +56,21 @@ class Console:
 
     def _line(self, source, line):
         line = CONTROL.sub("", line)
-        shown = True
         with self._news:
-            if source == "script":
-                found = EXIT.search(line)
-                if found:
-                    self.status, shown = int(found[1]), False
-                    line = line.replace(found[0], "").rstrip()
-                if READY.search(line):
-                    self.ready, shown = True, False
-            if line or shown:
+            mark = {"script": "> ", "qemu": "qemu: "}.get(source, "")
+            self._log.write(f"{time.monotonic() - self._start:8.3f} {mark}{line}\n")
+            self._log.flush()
+            if source == "script" and (found := MARK.search(line)):
+                if found[1] == "ready":
+                    self.ready = True
+                else:
+                    self.status = int(found[2])
+                # A marker counts for nothing else; text without a line's end may stand before it.
+                line = line[:found.start()] or None
+            if line is not None:
                 self.lines.append((source, line))
-                mark = {"script": "> ", "qemu": "qemu: "}.get(source, "")
-                self._log.write(f"{time.monotonic() - self._start:8.3f} {mark}{line}\n")
-                self._log.flush()
             self._news.notify_all()
-        if self._on_line and (shown or (line and not READY.search(line))):
+        if self._on_line and line is not None:
             self._on_line(source, line)
 
     def of(self, source):

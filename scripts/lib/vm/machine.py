@@ -317,6 +317,8 @@ class Machine:
         """Ends the machine at once, if it runs, and removes its temporary files."""
         self._stop()
         self._drain()
+        if self._qemu:
+            self._qemu.stdout.close()
         if self._qmp:
             self._qmp.close()
             self._qmp = None
