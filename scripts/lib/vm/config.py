@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Everything that can be said about a machine, checked before anything is started."""
+
+import dataclasses
+import os
+import re
+
+from .devices import UNITS, machine_args
+from .errors import VmError
+from .host import TOP, kernel_dir
+
+DRIVERS = ("rust", "c", "none")
+FLAVOURS = ("lean", "debug")
+# The debug kernel is that much slower under emulation.
+SCALE = {"lean": 1, "debug": 4}
+
+
+@dataclasses.dataclass
+class Config:
+    """The arguments of Machine(); the command's options have the same names with dashes."""
+
+    unit: str = "amd-vi"
+    driver: str = "rust"
+    flavour: str = "lean"
+    kernel: str = ""
+    ko: str = ""
+    unit_args: str = ""
+    machine_args: str = ""
+    devices: list = dataclasses.field(default_factory=list)
+    append: str = ""
+    files: list = dataclasses.field(default_factory=list)
+    modules: list = dataclasses.field(default_factory=list)
+    rust_params: str = ""
+    load: bool = True
+    late: bool = False
+    mem: str = "1G"
+    smp: int = 2
+    icount: bool = False
+    nokaslr: bool = False
+    programs: list = dataclasses.field(default_factory=list)
+    tools: list = dataclasses.field(default_factory=list)
+    acpi_tables: list = dataclasses.field(default_factory=list)
+    traces: list = dataclasses.field(default_factory=list)
+    qmp_socket: str = ""
+    serve: str = ""
+    sink: str = ""
+    run: str = ""
+    script: str = ""
+    shell: bool = False
+    timeout: float = 120
+    allow: list = dataclasses.field(default_factory=list)
+    log: str = ""
+
+    def check(self):
+        """Refuses what cannot work, each with one line."""
+        for name, value, allowed in (("unit", self.unit, UNITS), ("driver", self.driver, DRIVERS), ("flavour", self.flavour, FLAVOURS)):
+            if value not in allowed:
+                raise VmError(f"--{name} '{value}': one of {', '.join(allowed)}")
+        if bool(self.run) + bool(self.script) + bool(self.shell) > 1:
+            raise VmError("--run, --command and --shell exclude each other")
+        if self.run and not os.path.isfile(self.run):
+            raise VmError(f"--run {self.run}: no such file")
+        if self.serve and not os.path.isfile(self.serve):
+            raise VmError(f"--serve {self.serve}: no such file")
+        if self.sink and not os.path.isdir(os.path.dirname(os.path.abspath(self.sink))):
+            raise VmError(f"--sink {self.sink}: its folder does not exist")
+        if not re.fullmatch(r"\d+[MG]", self.mem):
+            raise VmError(f"--mem '{self.mem}': a number with M or G, for instance 1G")
+        if not 1 <= self.smp <= 8:
+            raise VmError(f"--smp {self.smp}: from 1 to 8")
+        if self.timeout <= 0:
+            raise VmError("--timeout: more than 0 seconds")
+        if self.driver != "rust" and (self.ko or self.rust_params or self.late):
+            raise VmError("--ko, --rust-params and --late need --driver rust")
+        for pattern in self.allow:
+            try:
+                re.compile(pattern)
+            except re.error as e:
+                raise VmError(f"--allow '{pattern}': {e}") from e
+        machine_args(self.machine_args)
+
+    def kernel_folder(self):
+        """The build folder of the kernel, which has an image."""
+        where = os.path.abspath(self.kernel) if self.kernel else kernel_dir(self.flavour)
+        if not os.path.exists(image(where)):
+            raise VmError(f"{where} has no {os.path.relpath(image(where), where)}: give the build folder of an x86-64 kernel")
+        return where
+
+    def rust_module(self):
+        """The path of rust_iommu.ko."""
+        path = self.ko or os.path.join(TOP, "build", self.flavour, "rust_iommu.ko")
+        if not os.path.isfile(path):
+            raise VmError(f"{path} does not exist: build it with 'make', or give --ko PATH, or --driver c or none")
+        return path
+
+    def command_line(self):
+        """The kernel's command line."""
+        words = ["console=ttyS0", "panic=-1", "oops=panic", "loglevel=7"]
+        if self.driver == "c":
+            words += ["intel_iommu=on"] if self.unit == "vt-d" else []
+        else:
+            # intel_iommu=off alone leaves the C driver's interrupt remapping on, and with it its
+            # invalidation queue: the unit would not be free.
+            words += ["amd_iommu=off", "intel_iommu=off", "intremap=off"]
+        if self.nokaslr or self.icount:
+            words.append("nokaslr")
+        if self.icount:
+            words.append("norandmaps")
+        return " ".join(words + [self.append]).strip()
+
+    def scale(self):
+        """The factor for every time of waiting."""
+        return SCALE[self.flavour] * (2 if self.icount else 1)
+
+
+def image(kernel):
+    """The boot image of a build folder."""
+    return os.path.join(kernel, "arch/x86/boot/bzImage")
