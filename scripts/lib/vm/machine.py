@@ -332,7 +332,8 @@ class Machine:
         self._links = []
         shutil.rmtree(self.tmp, ignore_errors=True)
         self._log_file.close()
-        if self.result and self.result.ok and not self._keep_log and os.path.exists(self.log):
+        useless = not self._qemu or (self.result and self.result.ok)
+        if useless and not self._keep_log and os.path.exists(self.log):
             os.unlink(self.log)
 
     def run(self):
