@@ -125,7 +125,8 @@ def build_static(source):
     name = os.path.splitext(os.path.basename(source))[0]
     out = cache("guest-bin", f"{name}-{digest(text)}", name)
     if not os.path.exists(out):
-        cc = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", out + ".partial", os.path.abspath(source)]
+        partial = f"{out}.{os.getpid()}.partial"
+        cc = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", partial, os.path.abspath(source)]
         in_root_output(cc, [os.path.dirname(os.path.abspath(source))])
-        os.replace(out + ".partial", out)
+        os.replace(partial, out)
     return out

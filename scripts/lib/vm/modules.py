@@ -33,7 +33,7 @@ class Modules:
             path = os.path.join(kernel, re.sub(r"\.k?o$", ".ko", line))
             self.paths[canonical(path)] = path
         builtin = os.path.join(kernel, "modules.builtin")
-        lines = open(builtin, encoding="utf-8").read().split() if os.path.exists(builtin) else []
+        lines = read_input(builtin, "module list").decode().split() if os.path.exists(builtin) else []
         self.builtin = {canonical(line) for line in lines}
 
     def add(self, path):
