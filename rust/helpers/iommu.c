@@ -2,6 +2,7 @@
 /*
  * Shims for inlines and macros of the IOMMU, DMA and memory headers.
  */
+#include <linux/cc_platform.h>
 #include <linux/device.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
@@ -57,6 +58,26 @@ bool rust_helper_iommu_dev_coherent(struct device *dev)
 u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev)
 {
 	return pci_domain_nr(pdev->bus);
+}
+
+bool rust_helper_iommu_pci_window(struct pci_dev *pdev, u32 index, u64 *first, u64 *last)
+{
+	struct pci_host_bridge *bridge = pci_find_host_bridge(pdev->bus);
+	struct resource_entry *window;
+
+	resource_list_for_each_entry(window, &bridge->windows) {
+		if (resource_type(window->res) != IORESOURCE_MEM || index--)
+			continue;
+		*first = window->res->start - window->offset;
+		*last = window->res->end - window->offset;
+		return true;
+	}
+	return false;
+}
+
+bool rust_helper_iommu_memory_encrypted(void)
+{
+	return cc_platform_has(CC_ATTR_MEM_ENCRYPT);
 }
 
 void *rust_helper_iommu_phys_to_virt(phys_addr_t phys)

@@ -14,7 +14,6 @@ use kernel::{
 };
 
 pub(crate) mod ffi {
-    #![expect(improper_ctypes)]
     use super::*;
 
     extern "C" {
@@ -28,7 +27,14 @@ pub(crate) mod ffi {
         // rust/helpers/iommu.c
         pub(crate) fn rust_helper_iommu_virt_to_phys(virt: *const c_void) -> PhysAddr;
         pub(crate) fn rust_helper_iommu_phys_to_virt(phys: PhysAddr) -> *mut c_void;
+        pub(crate) fn rust_helper_iommu_memory_encrypted() -> bool;
     }
+}
+
+/// Does the CPU encrypt memory, so that units would need the encryption bit in every address?
+pub fn memory_is_encrypted() -> bool {
+    // SAFETY: an FFI call without requirements.
+    unsafe { ffi::rust_helper_iommu_memory_encrypted() }
 }
 
 /// Whether an allocation may sleep.

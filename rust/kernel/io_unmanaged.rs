@@ -62,6 +62,11 @@ impl<const SIZE: usize> IoUnmanaged<SIZE> {
         }
     }
 
+    /// Where the region is.
+    pub fn phys(&self) -> PhysAddr {
+        self.phys
+    }
+
     /// A view of the registers.
     #[inline]
     pub fn io(&self) -> Mmio<'_, Region<SIZE>> {

@@ -20,6 +20,12 @@ mod ffi {
     extern "C" {
         // rust/helpers/iommu.c
         pub(super) fn rust_helper_iommu_pci_segment(pdev: *mut bindings::pci_dev) -> u32;
+        pub(super) fn rust_helper_iommu_pci_window(
+            pdev: *mut bindings::pci_dev,
+            index: u32,
+            first: *mut u64,
+            last: *mut u64,
+        ) -> bool;
     }
 }
 
@@ -250,6 +256,17 @@ impl PciDev {
         // SAFETY: the mask has 256 bits once it exists.
         let word = unsafe { mask.add(bit / 64).read() };
         (word >> (bit % 64)) & 1 != 0
+    }
+
+    /// The memory window number `index` of the function's host bridge in bus addresses, both ends
+    /// inclusive; [`None`] after the last.
+    pub fn host_window(&self, index: u32) -> Option<(u64, u64)> {
+        let (mut first, mut last) = (0, 0);
+        // SAFETY: the function is alive, the places for the answer are valid.
+        let found = unsafe {
+            ffi::rust_helper_iommu_pci_window(self.as_raw(), index, &mut first, &mut last)
+        };
+        found.then_some((first, last))
     }
 
     /// Does a quirk say that the bridge's requests carry its own requester ID?

@@ -18,6 +18,8 @@ pub mod hw_pages;
 pub mod io_unmanaged;
 #[path = "../kernel/irq_line.rs"]
 pub mod irq_line;
+#[path = "../kernel/module_string.rs"]
+pub mod module_string;
 #[path = "../kernel/pci_topology.rs"]
 pub mod pci_topology;
 #[path = "../kernel/ratelimit.rs"]

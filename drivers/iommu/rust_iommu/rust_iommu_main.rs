@@ -1,15 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module entry.
-use kernel::prelude::*;
+//! Module entry: parameters, then units, then the core, then the views.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use kernel_iommu::bus_notifier::PciBusNotifier;
+
+#[forbid(unsafe_code)]
+mod amd_vi;
+#[forbid(unsafe_code)]
+mod debugfs;
+#[forbid(unsafe_code)]
+mod dma;
+#[forbid(unsafe_code)]
+mod domain;
+#[forbid(unsafe_code)]
+mod fault;
+mod glue;
+#[forbid(unsafe_code)]
+mod group;
+#[forbid(unsafe_code)]
+mod machine;
+#[forbid(unsafe_code)]
+mod params;
+
 module! {
     type: RustIommu,
     name: "rust_iommu",
     authors: ["The rust_iommu developers"],
-    description: "IOMMU driver",
+    description: "IOMMU driver for AMD-Vi, Intel VT-d and Arm SMMUv3",
     license: "GPL v2",
 }
-struct RustIommu;
+
+/// The loaded module. Fields go in this order: the views first, so that nobody looks at what is
+/// being taken apart; the units are stopped last.
+struct RustIommu {
+    _debugfs: debugfs::Files,
+    _notifier: Pin<KBox<PciBusNotifier<machine::Machine>>>,
+    machine: Arc<machine::Machine>,
+}
+
 impl kernel::Module for RustIommu {
-    fn init(_m: &'static ThisModule) -> Result<Self> { Ok(Self) }
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let params = params::Params::read()?;
+        let driver = amd_vi::find(params.dma).inspect_err(|e| {
+            if *e == ENODEV {
+                pr_err!("no IOMMU that this version can drive\n");
+            }
+        })?;
+        let machine = machine::Machine::new(module, driver)?;
+        let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
+        let debugfs = debugfs::Files::new(&machine)?;
+        Ok(Self {
+            _debugfs: debugfs,
+            _notifier: notifier,
+            machine,
+        })
+    }
+}
+
+impl Drop for RustIommu {
+    fn drop(&mut self) {
+        // The module cannot go while a device is translated, so this finds the units released or
+        // without devices.
+        self.machine.shut_down();
+    }
 }

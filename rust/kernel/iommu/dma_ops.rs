@@ -243,7 +243,7 @@ type Sg = *mut bindings::scatterlist;
 
 /// `struct dma_map_ops`, which has no Rust binding. rust/helpers/iommu.c asserts the layout.
 #[repr(C)]
-pub struct Table {
+struct Table {
     alloc: Option<unsafe extern "C" fn(Dev, usize, *mut u64, bindings::gfp_t, c_ulong) -> *mut c_void>,
     free: Option<unsafe extern "C" fn(Dev, usize, *mut c_void, u64, c_ulong)>,
     alloc_pages_op: Option<unsafe extern "C" fn(Dev, usize, *mut u64, Dir, bindings::gfp_t) -> Page>,
@@ -278,9 +278,12 @@ pub struct Table {
     get_merge_boundary: Option<unsafe extern "C" fn(Dev) -> c_ulong>,
 }
 
-impl Table {
-    pub(crate) fn new<T: DmaDriver>() -> Self {
-        Self {
+/// Carries the table of a driver as a constant, so that it lives as long as the code.
+struct TableOf<T>(PhantomData<T>);
+
+impl<T: DmaDriver> TableOf<T> {
+    const TABLE: Table = {
+        Table {
             alloc: Some(alloc::<T>),
             free: Some(free::<T>),
             alloc_pages_op: Some(alloc_pages::<T>),
@@ -302,7 +305,7 @@ impl Table {
             opt_mapping_size: None,
             get_merge_boundary: None,
         }
-    }
+    };
 }
 
 /// Can a device have its own DMA functions in this kernel?
@@ -311,14 +314,14 @@ pub fn available() -> bool {
     unsafe { ffi::rust_helper_iommu_has_dma_ops() }
 }
 
-/// Lets `table` serve the DMA API of `dev` instead of the core's own code.
+/// Lets driver `T` serve the DMA API of `dev` instead of the core's own code.
 ///
-/// The caller makes sure that the device is attached to a paging domain of the table's driver and
-/// that no driver is using the DMA API meanwhile; `table` lives in the
-/// [`Registration`](super::ops::Registration), which outlives every device's use of it.
-pub fn install(dev: &Device, table: &Table) {
-    // SAFETY: the device is alive and not in use, by the function's contract.
-    unsafe { ffi::rust_helper_iommu_set_dma_ops(as_raw(dev), table) }
+/// # Context
+///
+/// `dev` is attached to a paging domain of `T`, and no driver is using the DMA API meanwhile.
+pub fn install<T: DmaDriver>(dev: &Device) {
+    // SAFETY: the device is alive; the table lives as long as the module.
+    unsafe { ffi::rust_helper_iommu_set_dma_ops(as_raw(dev), &TableOf::<T>::TABLE) }
 }
 
 /// Takes the table away again, without choosing who serves the device next.

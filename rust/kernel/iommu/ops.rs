@@ -292,7 +292,6 @@ pub struct Registration<T: Driver> {
     tables: NonNull<Tables>,
     driver: Arc<T>,
     units: KVec<Arc<T::Unit>>,
-    dma_ops: KBox<dma_ops::Table>,
 }
 
 // SAFETY: the tables are only written before anything is registered.
@@ -300,7 +299,7 @@ unsafe impl<T: Driver> Send for Registration<T> {}
 // SAFETY: as above.
 unsafe impl<T: Driver> Sync for Registration<T> {}
 
-impl<T: dma_ops::DmaDriver> Registration<T> {
+impl<T: Driver> Registration<T> {
     /// Builds the function tables. Nothing is registered yet.
     ///
     /// # Errors
@@ -353,7 +352,6 @@ impl<T: dma_ops::DmaDriver> Registration<T> {
             },
             GFP_KERNEL,
         )?;
-        let dma_ops = KBox::new(dma_ops::Table::new::<T>(), GFP_KERNEL)?;
         let tables = NonNull::from(KBox::leak(tables));
         let t = tables.as_ptr();
         // SAFETY: the box is ours and nothing else knows it yet; it is given back in drop.
@@ -372,13 +370,7 @@ impl<T: dma_ops::DmaDriver> Registration<T> {
             tables,
             driver,
             units: KVec::new(),
-            dma_ops,
         })
-    }
-
-    /// The function table for [`dma_ops::install`].
-    pub fn dma_ops(&self) -> &dma_ops::Table {
-        &self.dma_ops
     }
 
     /// The driver.
@@ -515,6 +507,18 @@ pub fn attached<T: Driver>(dev: &Device) -> Attached {
         Some(d) if unsafe { (*d.raw.get()).type_ } & IOMMU_DOMAIN_DMA_API != 0 => Attached::Dma,
         Some(_) => Attached::Unmanaged,
     }
+}
+
+/// Calls `f` with the paging domain a device of driver `T` is attached to, if it is.
+///
+/// # Context
+///
+/// The device's domain does not change meanwhile: it has no driver yet, or the caller is its
+/// driver.
+pub fn attached_domain<T: Driver, R>(dev: &Device, f: impl FnOnce(&T::Domain) -> R) -> Option<R> {
+    // SAFETY: as in `attached`.
+    let b = unsafe { DeviceBox::<T>::of(as_raw(dev)) }?;
+    b.domain().map(f)
 }
 
 // The callbacks. All `unsafe` below rests on the core's contract: devices are alive and, but for
