@@ -10,7 +10,6 @@ use kernel::{
     bindings,
     error::code::*,
     io::{
-        Mmio,
         MmioRaw,
         PhysAddr,
         Region, //
@@ -69,9 +68,41 @@ impl<const SIZE: usize> IoUnmanaged<SIZE> {
 
     /// A view of the registers.
     #[inline]
-    pub fn io(&self) -> Mmio<'_, Region<SIZE>> {
-        // SAFETY: by the type invariant the mapping is valid while `self` is borrowed.
-        unsafe { Mmio::from_raw(self.raw) }
+    pub fn io(&self) -> Io64<'_, SIZE> {
+        Io64(self)
+    }
+}
+
+/// 64-bit access to a region. `kernel::io::Region` promises an alignment of four bytes only and so
+/// refuses 64-bit registers; a mapping made here starts on a page.
+#[derive(Clone, Copy)]
+pub struct Io64<'a, const SIZE: usize>(&'a IoUnmanaged<SIZE>);
+
+impl<const SIZE: usize> Io64<'_, SIZE> {
+    /// The register at `offset`, if it lies in the region and is aligned.
+    #[inline]
+    fn at(self, offset: usize) -> Option<*mut kernel::ffi::c_void> {
+        let fits = offset % 8 == 0 && offset <= SIZE.saturating_sub(8);
+        fits.then(|| core::ptr::without_provenance_mut(self.0.raw.addr().wrapping_add(offset)))
+    }
+
+    /// Reads a register; all ones, as from a device that does not answer, beyond the region.
+    #[inline]
+    pub fn read64(self, offset: usize) -> u64 {
+        match self.at(offset) {
+            // SAFETY: inside a live mapping, aligned.
+            Some(reg) => unsafe { bindings::readq(reg) },
+            None => u64::MAX,
+        }
+    }
+
+    /// Writes a register after all earlier memory writes; nothing beyond the region.
+    #[inline]
+    pub fn write64(self, value: u64, offset: usize) {
+        if let Some(reg) = self.at(offset) {
+            // SAFETY: inside a live mapping, aligned.
+            unsafe { bindings::writeq(value, reg) };
+        }
     }
 }
 

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From firmware's table to running units.
+
+use iommu_core::{
+    acpi::ivrs::{
+        Block,
+        Entry,
+        Ivhd,
+        Ivrs, //
+    },
+    id::{
+        Rid,
+        Sbdf, //
+    }, //
+};
+use kernel::{
+    error::code::*,
+    new_mutex,
+    prelude::*,
+    sync::Arc, //
+};
+use kernel_iommu::{
+    acpi_table::AcpiTable,
+    hw_pages::memory_is_encrypted,
+    irq_line::MsiLine,
+    pci_topology::{
+        self,
+        PciDev, //
+    }, //
+};
+
+use super::{
+    events::Events,
+    unit::{
+        self,
+        Unit, //
+    },
+    AmdVi,
+    Required, //
+};
+use crate::{
+    glue::Show,
+    domain::{
+        DomainIds,
+        MAX_UNITS, //
+    },
+    group,
+    params, //
+};
+
+/// The interrupts of all units.
+pub(crate) type Lines = KVec<MsiLine<Events>>;
+
+/// Finds and starts all units that firmware describes. Devices that are in use stay untranslated.
+///
+/// # Errors
+///
+/// - `ENODEV`: no table, or no unit that can be driven; all hardware is as it was.
+/// - `EBUSY`: the C driver has the hardware.
+/// - `ENOMEM`.
+pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
+    let table = AcpiTable::get(b"IVRS").ok_or(ENODEV)?;
+    let ivrs = Ivrs::parse(table.bytes()).map_err(|e| {
+        pr_err!("IVRS: {}; no AMD-Vi unit is touched\n", Show(e));
+        ENODEV
+    })?;
+    if memory_is_encrypted() {
+        pr_err!("memory encryption is active, which this driver does not support; boot with mem_encrypt=off\n");
+        return Err(ENODEV);
+    }
+    let required = required_regions(&ivrs)?;
+    let mut units = KVec::new();
+    for ivhd in ivrs.units() {
+        let ivhd = match ivhd {
+            Ok(ivhd) => ivhd,
+            Err(e) => {
+                pr_err!("IVRS: {}\n", Show(e));
+                continue;
+            }
+        };
+        if units.len() >= MAX_UNITS {
+            pr_err!("more than {} units; the rest is left alone\n", MAX_UNITS);
+            break;
+        }
+        match bring_up(units.len(), &ivhd) {
+            Ok(unit) => units.push(unit, GFP_KERNEL)?,
+            Err(e) if e == EBUSY => {
+                pr_err!("the C driver owns the IOMMU; boot with amd_iommu=off to use this one\n");
+                stop_all(&units);
+                return Err(EBUSY);
+            }
+            Err(e) => pr_err!(
+                "unit {} at {:#x} cannot be driven ({:?}); its devices stay untranslated\n",
+                Show(ivhd.unit),
+                ivhd.base,
+                e
+            ),
+        }
+    }
+    if units.is_empty() {
+        pr_err!("IVRS: no unit that can be driven\n");
+        return Err(ENODEV);
+    }
+    let ids = DomainIds::new();
+    let driver = ids.and_then(|ids| {
+        Arc::pin_init(
+            pin_init!(AmdVi {
+                units,
+                required,
+                dma,
+                ids,
+                devices <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )
+    })?;
+    Ok(driver)
+}
+
+fn stop_all(units: &[Arc<Unit>]) {
+    for u in units {
+        u.stop();
+    }
+}
+
+/// Requests the units' interrupts. A unit without one works, but its faults are not seen.
+pub(crate) fn interrupts(driver: &Arc<AmdVi>) -> Result<Lines> {
+    let mut lines = KVec::new();
+    for unit in driver.units.iter() {
+        let id = unit.id;
+        let line = PciDev::find(id.segment, id.rid.bus(), id.rid.devfn())
+            .ok_or(ENODEV)
+            .and_then(|pdev| {
+                let handler = Arc::new(
+                    Events {
+                        driver: driver.clone(),
+                        unit: unit.clone(),
+                    },
+                    GFP_KERNEL,
+                )?;
+                MsiLine::new(pdev, c"rust_iommu", handler)
+            });
+        match line {
+            Ok(line) => lines.push(line, GFP_KERNEL)?,
+            Err(e) => pr_warn!("{}: no interrupt ({:?}); faults are not reported\n", unit.name(), e),
+        }
+    }
+    Ok(lines)
+}
+
+/// Memory that firmware wants devices to reach at all times. An exclusion range is treated as a
+/// region to map: it asks for the same access.
+fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<Required>> {
+    let mut required = KVec::new();
+    for block in ivrs.blocks() {
+        match block {
+            Ok(Block::Ivmd(m)) => {
+                let (read, write) = if m.flags.exclusion() {
+                    (true, true)
+                } else {
+                    (m.flags.read(), m.flags.write())
+                };
+                if !m.flags.unity() && !m.flags.exclusion() {
+                    continue;
+                }
+                required.push(
+                    Required {
+                        segment: m.segment,
+                        target: m.target,
+                        memory: m.memory,
+                        read,
+                        write,
+                    },
+                    GFP_KERNEL,
+                )?;
+            }
+            Ok(Block::Unknown { .. }) | Ok(Block::Ivhd(_)) => {}
+            // Said once, by the walk over the units.
+            Err(e) if e.ends_blocks() => break,
+            Err(e) => pr_warn!("IVRS: {}; the block is ignored\n", Show(e)),
+        }
+    }
+    Ok(required)
+}
+
+/// Builds, fills and starts one unit.
+fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
+    let found = unit::find(ivhd)?;
+    let unit = Arc::pin_init(Unit::new(index, ivhd, found), GFP_KERNEL)?;
+    for range in unit.ranges.iter() {
+        for rid in range.first.0..=range.last.0 {
+            unit.preset(Rid(rid), unit.blocked(Rid(rid)));
+        }
+    }
+    leave_named_devices(&unit, ivhd);
+    leave_devices_in_use(&unit)?;
+    unit.start()?;
+    pr_info!(
+        "{}: {} at {:#x}, {}{}\n",
+        unit.name(),
+        Show(unit.id),
+        unit.regs.phys(),
+        Show(unit.features),
+        if unit.np_cache { ", caches absent entries" } else { "" }
+    );
+    Ok(unit)
+}
+
+/// Devices that ACPI names and no bus numbers are not translated: passed through.
+fn leave_named_devices(unit: &Unit, ivhd: &Ivhd<'_>) {
+    for entry in ivhd.entries() {
+        if let Ok(Entry::AcpiHid { rid, .. }) = entry {
+            unit.preset(rid, unit.identity(rid));
+        }
+    }
+}
+
+/// A device with a driver has DMA under way to physical addresses: it stays passed through until
+/// its driver lets go, and with it every requester ID it may use.
+fn leave_devices_in_use(unit: &Unit) -> Result {
+    for dev in pci_topology::all() {
+        let id = group::sbdf(&dev);
+        if !dev.has_driver() || unit.range_of(id).is_none() {
+            continue;
+        }
+        unit.preset(id.rid, unit.identity(id.rid));
+        for rid in group::bus_aliases(&dev)? {
+            unit.preset(rid, unit.identity(rid));
+            let id = Sbdf {
+                segment: id.segment,
+                rid,
+            };
+            if let Some(alias) = unit.range_of(id).and_then(|r| r.alias) {
+                unit.preset(alias, unit.identity(alias));
+            }
+        }
+        if let Some(alias) = unit.range_of(id).and_then(|r| r.alias) {
+            unit.preset(alias, unit.identity(alias));
+        }
+        if !group::is_bridge(&dev) {
+            pr_info!(
+                "{}: in use by a driver that was there first; untranslated until that driver is unbound\n",
+                Show(id)
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the IOMMU core and the DMA API ask of the family.
+
+use iommu_core::{
+    addr::{
+        Perm,
+        Range, //
+    },
+    id::Sbdf,
+    pt::{
+        amd_v1::AmdV1,
+        Format, //
+    }, //
+};
+use kernel::{
+    device,
+    error::code::*,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+use kernel_iommu::{
+    hw_pages::Gfp,
+    iommu::{
+        device::is_coherent,
+        dma_ops::{
+            self,
+            DmaDriver,
+            Request,
+            SgList, //
+        },
+        group::Group,
+        ops::{
+            attached,
+            Attached,
+            Capability,
+            DomainType,
+            Driver,
+            Geometry,
+            Prot,
+            Slot,
+            Span,
+            StaticDomain, //
+        },
+        resv::{
+            Kind,
+            ResvRegions, //
+        }, //
+    },
+    pci_topology::PciDev, //
+};
+
+use super::{
+    unit::Unit,
+    AmdVi,
+    Device,
+    Domain,
+    State,
+    SLOT, //
+};
+use crate::{
+    dma::{
+        self,
+        Flush, //
+    },
+    domain::map_errno,
+    glue::Show,
+    group,
+    params, //
+};
+
+/// Levels of a domain's tables: 48 bits, what PCIe devices and VFIO users expect.
+const LEVELS: u8 = 4;
+
+/// Windows of the address space that mean something else to the unit.
+///
+/// Source: AMD I/O Virtualization Technology (IOMMU) Specification, 48882, Rev 3.10, 2.1.2
+/// (interrupts at FEE0_0000h; the HyperTransport range FD_0000_0000h to FF_FFFF_FFFFh).
+pub(super) fn fixed_regions() -> impl Iterator<Item = (Range, Kind)> {
+    [
+        (Range::new(0xfee0_0000, 0xfeef_ffff), Kind::Msi),
+        (Range::new(0xfd_0000_0000, 0xff_ffff_ffff), Kind::Reserved),
+    ]
+    .into_iter()
+    .filter_map(|(range, kind)| Some((range?, kind)))
+}
+
+/// Calls `f` for the memory windows of a device's host bridge: a request to them may be routed to
+/// another device before it reaches the unit.
+pub(super) fn host_windows(id: Sbdf, mut f: impl FnMut(Range) -> Result) -> Result {
+    let Some(dev) = PciDev::find(id.segment, id.rid.bus(), id.rid.devfn()) else {
+        return Ok(());
+    };
+    // A host bridge has a handful of windows.
+    for i in 0..32 {
+        match dev.host_window(i) {
+            Some((first, last)) => {
+                if let Some(range) = Range::new(first, last) {
+                    f(range)?;
+                }
+            }
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+impl AmdVi {
+    /// Who serves a device's DMA API: puts our functions on it or takes them away. The device has
+    /// no driver that uses it yet.
+    pub(crate) fn choose_dma(&self, dev: &device::Device) {
+        let Some(pdev) = PciDev::from_device(dev) else {
+            return;
+        };
+        if self.dma != params::Dma::Rust || attached::<Self>(dev) != Attached::Dma {
+            return;
+        }
+        if pdev.is_untrusted() || !is_coherent(dev) || !dma_ops::available() {
+            return;
+        }
+        kernel_iommu::iommu::ops::attached_domain::<Self, _>(dev, |domain| domain.serve());
+        dma_ops::install::<Self>(dev);
+    }
+
+    /// Is any function of the group in use by a driver already? Ports and bridges do not count:
+    /// their driver leaves DMA to others.
+    fn group_in_use(&self, id: Sbdf) -> Result<bool> {
+        let snap = group::Snapshot::take()?;
+        let name = snap.group_of(id, |id| self.firmware_alias(id))?;
+        let mut used = false;
+        let each = |_: Sbdf, g: Sbdf, dev: Option<&PciDev>| {
+            if let Some(dev) = dev.filter(|_| g == name) {
+                // A driver of a device that is probed was bound after it, which is fine.
+                used |= dev.has_driver()
+                    && !group::is_bridge(dev)
+                    && Group::of(dev.device()).is_none();
+            }
+        };
+        snap.partition(|id| self.firmware_alias(id), each, |_| {})?;
+        Ok(used)
+    }
+}
+
+impl Driver for AmdVi {
+    type Unit = Unit;
+    type Device = Arc<Device>;
+    type Domain = Domain;
+
+    fn slot() -> &'static Slot<Self> {
+        &SLOT
+    }
+
+    fn probe_device(&self, dev: &device::Device) -> Result<(Arc<Unit>, KBox<Arc<Device>>)> {
+        let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
+        let id = group::sbdf(&pdev);
+        let unit = self.unit_of(id).ok_or(ENODEV)?;
+        // The unit itself is not behind itself.
+        if self.units.iter().any(|u| u.id == id) {
+            return Err(ENODEV);
+        }
+        // The core complains about a device that gets an IOMMU under its driver, and rightly: its
+        // DMA is under way. It stays as it is until the driver lets go.
+        if pdev.has_driver() {
+            return Err(ENODEV);
+        }
+        if self.group_in_use(id)? {
+            return Err(ENODEV);
+        }
+        let mut rids = KVec::new();
+        rids.push(id.rid, GFP_KERNEL)?;
+        for rid in group::bus_aliases(&pdev)? {
+            if !rids.contains(&rid) {
+                rids.push(rid, GFP_KERNEL)?;
+            }
+        }
+        for i in 0..rids.len() {
+            let alias = rids.get(i).and_then(|rid| {
+                self.firmware_alias(Sbdf {
+                    segment: id.segment,
+                    rid: *rid,
+                })
+            });
+            if let Some(alias) = alias.filter(|a| !rids.contains(a)) {
+                rids.push(alias, GFP_KERNEL)?;
+            }
+        }
+        let data = Arc::new(
+            Device {
+                id,
+                unit: unit.index,
+                rids,
+                state: Atomic::new(State::Blocked.to_word()),
+                maps: Atomic::new(0),
+                unmaps: Atomic::new(0),
+                faults: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+        let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
+        self.devices.lock().push(data, GFP_KERNEL)?;
+        Ok((unit.clone(), boxed))
+    }
+
+    fn release_device(&self, _dev: &device::Device, data: &Arc<Device>) {
+        self.devices.lock().retain(|d| !Arc::ptr_eq(d, data));
+    }
+
+    fn probe_finalize(&self, dev: &device::Device, _data: &Arc<Device>) {
+        self.choose_dma(dev);
+    }
+
+    fn device_group(&self, _dev: &device::Device, data: &Arc<Device>) -> Result<Group> {
+        group::core_group(data.id, |id| self.firmware_alias(id))
+    }
+
+    fn def_domain_type(&self, _dev: &device::Device, _data: &Arc<Device>) -> Option<DomainType> {
+        None
+    }
+
+    fn resv_regions(&self, data: &Arc<Device>, list: &mut ResvRegions<'_>) {
+        let mut add = |range: Range, read, write, kind| {
+            let len = usize::try_from(range.len_bytes()).unwrap_or(usize::MAX);
+            if list.add(range.first(), len, read, write, kind).is_err() {
+                pr_err!("{}: no memory for the reserved region {}\n", Show(data.id), Show(range));
+            }
+        };
+        for r in self.required_of(data) {
+            add(r.memory.page_cover(), r.read, r.write, Kind::Direct);
+        }
+        for (range, kind) in fixed_regions() {
+            add(range, false, true, kind);
+        }
+        list.add_bus_regions();
+    }
+
+    fn capable(&self, _data: &Arc<Device>, cap: Capability) -> bool {
+        match cap {
+            Capability::CacheCoherency | Capability::DeferredFlush => true,
+            Capability::Other => false,
+        }
+    }
+
+    fn attach_static(
+        &self,
+        data: &Arc<Device>,
+        old: Option<&Domain>,
+        to: StaticDomain,
+    ) -> Result {
+        self.to_static(data, old, to)
+    }
+
+    fn domain_alloc(&self, data: &Arc<Device>) -> Result<(KBox<Domain>, Geometry)> {
+        let most = self.unit(data.unit)?.features.host_levels().ok_or(ENODEV)?;
+        let domain = Domain::new(self.ids.clone(), most.min(LEVELS))?;
+        let geometry = Geometry {
+            page_sizes: AmdV1::PAGE_SIZES,
+            last_iova: domain.last_iova(),
+        };
+        Ok((KBox::new(domain, GFP_KERNEL)?, geometry))
+    }
+
+    fn attach(&self, data: &Arc<Device>, old: Option<&Domain>, new: &Domain) -> Result {
+        self.to_paging(data, old, new)
+    }
+
+    fn map(
+        &self,
+        domain: &Domain,
+        iova: u64,
+        phys: u64,
+        page: (usize, usize),
+        prot: Prot,
+        gfp: Gfp,
+    ) -> (usize, Result) {
+        let len = page.0.saturating_mul(page.1);
+        // CAST: usize is not wider than u64.
+        let Some(range) = Range::with_len(iova, len as u64) else {
+            return (0, Err(EINVAL));
+        };
+        if domain.is_served() {
+            if let Err(e) = domain.claim(range, gfp) {
+                pr_err!("a mapping of the core at {} clashes with one of ours\n", Show(range));
+                return (0, Err(e));
+            }
+        }
+        let perm = Perm {
+            read: prot.read,
+            write: prot.write,
+        };
+        match domain.map(iova, phys, len as u64, perm, gfp) {
+            Ok(()) => (len, Ok(())),
+            // CAST: at most `len`.
+            Err(e) => (e.mapped_bytes as usize, Err(map_errno(&e))),
+        }
+    }
+
+    fn unmap(&self, domain: &Domain, iova: u64, len: usize) -> (usize, Option<Span>) {
+        // CAST: usize is not wider than u64.
+        let u = domain.unmap(iova, len as u64);
+        if let (Some(range), true) = (u.cleared, domain.is_served()) {
+            // Reserved regions were never taken, so there is nothing to give back for them.
+            let _ = domain.free_iova(range);
+        }
+        (
+            usize::try_from(u.bytes).unwrap_or(0),
+            u.cleared.map(|r| (r.first(), r.last())),
+        )
+    }
+
+    fn sync_map(&self, domain: &Domain, span: Span) -> Result {
+        match Range::new(span.0, span.1) {
+            Some(range) => self.after_map(domain, range),
+            None => Ok(()),
+        }
+    }
+
+    fn sync_unmap(&self, domain: &Domain, span: Span) {
+        if let Some(range) = Range::new(span.0, span.1) {
+            // A failure marks the unit broken, which is reported there.
+            let _ = self.after_unmap(domain, range);
+        }
+    }
+
+    fn flush_all(&self, domain: &Domain) {
+        for u in self.units.iter() {
+            if domain.is_used_by(u.index) {
+                // As above.
+                let _ = u.invalidate_domain(domain.id());
+            }
+        }
+    }
+
+    fn iova_to_phys(&self, domain: &Domain, iova: u64) -> Option<u64> {
+        domain.lookup(iova)
+    }
+}
+
+impl DmaDriver for AmdVi {
+    #[inline]
+    fn dma_map(
+        &self,
+        req: Request<'_>,
+        data: &Arc<Device>,
+        domain: &Domain,
+        phys: u64,
+        len: usize,
+    ) -> Result<u64> {
+        let addr = dma::map(self, domain, req, phys, len)?;
+        data.maps.fetch_add(1u64, Relaxed);
+        Ok(addr)
+    }
+
+    #[inline]
+    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain, addr: u64, len: usize) {
+        if dma::unmap(self, domain, addr, len) {
+            data.unmaps.fetch_add(1u64, Relaxed);
+        }
+    }
+
+    fn dma_map_list(
+        &self,
+        req: Request<'_>,
+        data: &Arc<Device>,
+        domain: &Domain,
+        list: &SgList<'_>,
+    ) -> Result {
+        dma::map_list(self, domain, req, list)?;
+        data.maps.fetch_add(1u64, Relaxed);
+        Ok(())
+    }
+
+    fn dma_map_pages(
+        &self,
+        req: Request<'_>,
+        data: &Arc<Device>,
+        domain: &Domain,
+        pages: &[u64],
+    ) -> Result<u64> {
+        let addr = dma::map_pages(self, domain, req, pages)?;
+        data.maps.fetch_add(1u64, Relaxed);
+        Ok(addr)
+    }
+
+    fn dma_supported(&self, mask: u64) -> bool {
+        // Enough to hold a page beside page 0.
+        mask >= 0x1fff
+    }
+
+    fn dma_max_mapping(&self) -> usize {
+        dma::MAX_MAPPING
+    }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! debugfs: what the driver does, in text. One folder, `rust_iommu/`.
+
+use kernel::{
+    debugfs::{
+        Dir,
+        File, //
+    },
+    error::code::*,
+    fmt,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    uaccess::UserSliceReader, //
+};
+use kernel_iommu::{
+    iommu::group::Group,
+    pci_topology::PciDev, //
+};
+
+use crate::{
+    amd_vi::State,
+    group,
+    machine::Machine, //
+};
+
+type Entry = Pin<KBox<File<Arc<Machine>>>>;
+
+/// The files; gone on drop.
+pub(crate) struct Files {
+    _files: [Entry; 5],
+    _dir: Dir,
+}
+
+impl Files {
+    /// Makes the folder.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(machine: &Arc<Machine>) -> Result<Self> {
+        let dir = Dir::new(c"rust_iommu");
+        let m = || machine.clone();
+        let files = [
+            KBox::pin_init(dir.read_callback_file(c"units", m(), &units), GFP_KERNEL)?,
+            KBox::pin_init(dir.read_callback_file(c"devices", m(), &devices), GFP_KERNEL)?,
+            KBox::pin_init(dir.read_callback_file(c"groups", m(), &groups), GFP_KERNEL)?,
+            KBox::pin_init(dir.read_callback_file(c"faults", m(), &faults), GFP_KERNEL)?,
+            KBox::pin_init(
+                dir.read_write_callback_file(c"release", m(), &release_help, &release),
+                GFP_KERNEL,
+            )?,
+        ];
+        Ok(Self {
+            _files: files,
+            _dir: dir,
+        })
+    }
+}
+
+fn units(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for u in m.driver.units.iter() {
+        u.show(f)?;
+    }
+    Ok(())
+}
+
+fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for d in m.driver.devices.lock().iter() {
+        let dev = PciDev::find(d.id.segment, d.id.rid.bus(), d.id.rid.devfn());
+        let group = dev.and_then(|dev| Group::of(dev.device())).map_or(-1, |g| g.id());
+        write!(f, "{} group {} domain ", d.id, group)?;
+        match d.state() {
+            State::Blocked => write!(f, "blocked")?,
+            State::Identity => write!(f, "identity")?,
+            State::Paging(did) => write!(f, "paging:{}", did)?,
+        }
+        writeln!(
+            f,
+            " maps {} unmaps {} faults {}",
+            d.maps.load(Relaxed),
+            d.unmaps.load(Relaxed),
+            d.faults.load(Relaxed)
+        )?;
+    }
+    Ok(())
+}
+
+fn groups(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let alias = |id| m.driver.firmware_alias(id);
+    let Ok(snap) = group::Snapshot::take() else {
+        return writeln!(f, "no memory");
+    };
+    let mut result = Ok(());
+    let each = |member, group, dev: Option<&PciDev>| {
+        let note = match dev {
+            None => " (no device)",
+            Some(dev) if Group::of(dev.device()).is_none() => " (not translated)",
+            Some(_) => "",
+        };
+        result = result.and_then(|()| writeln!(f, "pci-{}: {}{}", group, member, note));
+    };
+    let mut reasons = KVVec::new();
+    let computed = snap.partition(alias, each, |why| {
+        // A full memory costs the explanation only.
+        let _ = reasons.push(why, GFP_KERNEL);
+    });
+    result?;
+    if computed.is_err() {
+        return writeln!(f, "the topology contradicts itself; see the kernel log");
+    }
+    for why in reasons.iter() {
+        writeln!(f, "because: {}", why)?;
+    }
+    Ok(())
+}
+
+fn faults(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for u in m.driver.units.iter() {
+        writeln!(f, "{}: {} faults; the last ones shown in the log:", u.name(), u.faults.total())?;
+        u.faults.show(f)?;
+    }
+    Ok(())
+}
+
+fn release_help(_m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "write 1, with all drivers of translated devices unbound, to hand the units back; then the module can be removed"
+    )
+}
+
+fn release(m: &Arc<Machine>, user: &mut UserSliceReader) -> Result {
+    let byte: u8 = user.read()?;
+    let rest = user.len();
+    user.skip(rest)?;
+    if byte != b'1' {
+        return Err(EINVAL);
+    }
+    m.release()
+}

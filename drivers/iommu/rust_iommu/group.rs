@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Takes the topology snapshot for the group engine and finds the core's group for its answer.
+
+use iommu_core::{
+    group::{
+        nodes_needed,
+        partition,
+        Acs,
+        BridgeQuirk,
+        Function,
+        Kind,
+        Node,
+        Reason, //
+    },
+    id::{
+        Rid,
+        Sbdf, //
+    }, //
+};
+use kernel::{
+    error::code::*,
+    prelude::*,
+    str::CString, //
+};
+use crate::glue::Show;
+use kernel_iommu::{
+    iommu::group::Group,
+    pci_topology::{
+        self,
+        PciDev,
+        PcieType, //
+    }, //
+};
+
+/// The machine's PCI functions at one moment.
+pub(crate) struct Snapshot {
+    devs: KVVec<PciDev>,
+    aliases: KVVec<KVec<Rid>>,
+}
+
+/// The name of a function in the whole machine.
+pub(crate) fn sbdf(dev: &PciDev) -> Sbdf {
+    let devfn = dev.devfn();
+    Sbdf {
+        segment: dev.segment(),
+        rid: Rid::new(dev.bus(), devfn >> 3, devfn & 7),
+    }
+}
+
+const CLASS_BRIDGE_PCI: u32 = 0x0604;
+
+/// Is the function a PCI-to-PCI bridge or port?
+pub(crate) fn is_bridge(dev: &PciDev) -> bool {
+    dev.class() >> 8 == CLASS_BRIDGE_PCI
+}
+
+fn kind(dev: &PciDev) -> Kind {
+    match dev.pcie_type() {
+        PcieType::RootPort => Kind::RootPort,
+        PcieType::Upstream => Kind::UpstreamPort,
+        PcieType::Downstream => Kind::DownstreamPort,
+        PcieType::PcieToPci => Kind::PcieToPci,
+        PcieType::PciToPcie => Kind::PciToPcie,
+        PcieType::EventCollector => Kind::EventCollector,
+        PcieType::Endpoint | PcieType::Integrated | PcieType::Reserved => Kind::Endpoint,
+        PcieType::Conventional if is_bridge(dev) => Kind::ConventionalBridge,
+        PcieType::Conventional => Kind::Conventional,
+    }
+}
+
+/// Requester IDs a function's requests may carry besides its own, as far as the PCI core knows:
+/// quirks, and the bridges above.
+pub(crate) fn bus_aliases(dev: &PciDev) -> Result<KVec<Rid>> {
+    let mut rids = quirk_aliases(dev)?;
+    let mut at = dev.upstream();
+    // The depth of a PCI hierarchy is bounded by its 256 buses.
+    for _ in 0..256 {
+        let Some(bridge) = at else { break };
+        let f = function(&bridge, &[], None);
+        if let Some(alias) = f.alias_below() {
+            rids.push(alias.rid, GFP_KERNEL)?;
+        }
+        at = bridge.upstream();
+    }
+    Ok(rids)
+}
+
+/// What a DMA-alias quirk adds on the function's own bus.
+fn quirk_aliases(dev: &PciDev) -> Result<KVec<Rid>> {
+    let mut rids = KVec::new();
+    for devfn in 0..=255u8 {
+        if dev.has_alias(devfn) {
+            rids.push(Rid::new(dev.bus(), devfn >> 3, devfn & 7), GFP_KERNEL)?;
+        }
+    }
+    Ok(rids)
+}
+
+fn function<'a>(dev: &PciDev, aliases: &'a [Rid], parent: Option<usize>) -> Function<'a> {
+    Function {
+        parent,
+        secondary_bus: dev.secondary_bus(),
+        bridge_quirk: dev.has_bridge_alias_quirk().then_some(BridgeQuirk::PcieAlias),
+        multifunction: dev.is_multifunction(),
+        acs: dev.acs().map(|(capability, control)| Acs {
+            capability,
+            control,
+        }),
+        aliases,
+        ..Function::new(sbdf(dev), kind(dev))
+    }
+}
+
+impl Snapshot {
+    /// Takes a snapshot. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn take() -> Result<Self> {
+        let mut devs = KVVec::new();
+        let mut aliases = KVVec::new();
+        for dev in pci_topology::all() {
+            aliases.push(quirk_aliases(&dev)?, GFP_KERNEL)?;
+            devs.push(dev, GFP_KERNEL)?;
+        }
+        Ok(Self { devs, aliases })
+    }
+
+    /// Computes the partition and calls `each` for every requester ID with its group, then `why`
+    /// for every reason. `firmware_alias` is what the unit's table says about a requester ID.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `EINVAL` for a topology that contradicts itself.
+    pub(crate) fn partition(
+        &self,
+        firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
+        mut each: impl FnMut(Sbdf, Sbdf, Option<&PciDev>),
+        why: impl FnMut(Reason),
+    ) -> Result {
+        let mut functions = KVVec::with_capacity(self.devs.len(), GFP_KERNEL)?;
+        for (dev, aliases) in self.devs.iter().zip(self.aliases.iter()) {
+            let parent = dev
+                .upstream()
+                .map(|up| sbdf(&up))
+                .and_then(|up| self.devs.iter().position(|d| sbdf(d) == up));
+            let mut f = function(dev, aliases, parent);
+            f.firmware_alias = firmware_alias(f.id).filter(|a| *a != f.id.rid);
+            functions.push(f, GFP_KERNEL)?;
+        }
+        let mut nodes = KVVec::new();
+        for _ in 0..nodes_needed(&functions) {
+            nodes.push(Node::EMPTY, GFP_KERNEL)?;
+        }
+        let p = partition(&functions, &mut nodes, why).map_err(|e| {
+            pr_err!("cannot compute groups: {:?}\n", e);
+            EINVAL
+        })?;
+        for m in p.members() {
+            each(m.id, m.group, m.function.and_then(|i| self.devs.get(i)));
+        }
+        Ok(())
+    }
+
+    /// The name of the group that `id` is in.
+    pub(crate) fn group_of(
+        &self,
+        id: Sbdf,
+        firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
+    ) -> Result<Sbdf> {
+        let mut found = None;
+        let each = |member: Sbdf, group, _: Option<&PciDev>| {
+            if member == id {
+                found = Some(group);
+            }
+        };
+        self.partition(firmware_alias, each, |_| {})?;
+        found.ok_or(ENODEV)
+    }
+}
+
+/// Finds or makes the core's group for the device `id`.
+///
+/// # Errors
+///
+/// `ENOMEM`, or `ENODEV` if the device is not in the snapshot.
+pub(crate) fn core_group(id: Sbdf, firmware_alias: impl Fn(Sbdf) -> Option<Rid>) -> Result<Group> {
+    let snap = Snapshot::take()?;
+    let name = snap.group_of(id, &firmware_alias)?;
+    let mut existing: Option<Group> = None;
+    let mut split = false;
+    let each = |_: Sbdf, group: Sbdf, dev: Option<&PciDev>| {
+        let Some(dev) = dev.filter(|_| group == name) else {
+            return;
+        };
+        if let Some(g) = Group::of(dev.device()) {
+            match &existing {
+                None => existing = Some(g),
+                Some(e) if e.id() != g.id() => split = true,
+                Some(_) => {}
+            }
+        }
+    };
+    snap.partition(&firmware_alias, each, |_| {})?;
+    if split {
+        pr_warn!("{}: joins groups that exist apart already; they are no longer isolated\n", Show(id));
+    }
+    match existing {
+        Some(g) => Ok(g),
+        None => Group::new(&*CString::try_from_fmt(fmt!("pci-{}", Show(name)))?),
+    }
+}
