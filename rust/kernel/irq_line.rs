@@ -46,7 +46,10 @@ pub struct MsiLine<T: Handler> {
 /// # Safety
 ///
 /// `data` must be the pointer given to `request_threaded_irq` by [`MsiLine::new`].
-unsafe extern "C" fn thread_fn<T: Handler>(_irq: c_int, data: *mut c_void) -> bindings::irqreturn_t {
+unsafe extern "C" fn thread_fn<T: Handler>(
+    _irq: c_int,
+    data: *mut c_void,
+) -> bindings::irqreturn_t {
     // SAFETY: by the function's contract `data` is the `T` inside the line's `Arc`, alive by the
     // invariant of `MsiLine`.
     let handler = unsafe { &*data.cast::<T>() };
@@ -63,7 +66,8 @@ impl<T: Handler> MsiLine<T> {
     /// has no MSI, `ENOMEM`.
     pub fn new(pdev: PciDev, name: &'static CStr, handler: Arc<T>) -> Result<Self> {
         // SAFETY: `pdev` holds a reference; one vector is asked for, MSI only.
-        let n = unsafe { bindings::pci_alloc_irq_vectors(pdev.as_raw(), 1, 1, bindings::PCI_IRQ_MSI) };
+        let n =
+            unsafe { bindings::pci_alloc_irq_vectors(pdev.as_raw(), 1, 1, bindings::PCI_IRQ_MSI) };
         if n < 1 {
             to_result(n)?;
             return Err(ENOSPC);

@@ -242,7 +242,8 @@ impl PciDev {
     pub fn read_config(&self, offset: u16) -> Option<u32> {
         let mut value = 0u32;
         // SAFETY: the function is alive; the PCI core checks the offset.
-        let rc = unsafe { bindings::pci_read_config_dword(self.as_raw(), offset.into(), &mut value) };
+        let rc =
+            unsafe { bindings::pci_read_config_dword(self.as_raw(), offset.into(), &mut value) };
         (rc == 0).then_some(value)
     }
 
@@ -323,7 +324,7 @@ impl Iterator for AllPciDevs {
             None => core::ptr::null_mut(),
         };
         const ANY: u32 = u32::MAX; // PCI_ANY_ID
-        // SAFETY: `from` is null or a reference we give away.
+                                   // SAFETY: `from` is null or a reference we give away.
         let next = unsafe { PciDev::from_owned(bindings::pci_get_device(ANY, ANY, from)) };
         match next {
             Some(dev) => {

@@ -46,7 +46,10 @@ impl Files {
         let m = || machine.clone();
         let files = [
             KBox::pin_init(dir.read_callback_file(c"units", m(), &units), GFP_KERNEL)?,
-            KBox::pin_init(dir.read_callback_file(c"devices", m(), &devices), GFP_KERNEL)?,
+            KBox::pin_init(
+                dir.read_callback_file(c"devices", m(), &devices),
+                GFP_KERNEL,
+            )?,
             KBox::pin_init(dir.read_callback_file(c"groups", m(), &groups), GFP_KERNEL)?,
             KBox::pin_init(dir.read_callback_file(c"faults", m(), &faults), GFP_KERNEL)?,
             KBox::pin_init(
@@ -71,7 +74,9 @@ fn units(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for d in m.driver.devices.lock().iter() {
         let dev = PciDev::find(d.id.segment, d.id.rid.bus(), d.id.rid.devfn());
-        let group = dev.and_then(|dev| Group::of(dev.device())).map_or(-1, |g| g.id());
+        let group = dev
+            .and_then(|dev| Group::of(dev.device()))
+            .map_or(-1, |g| g.id());
         write!(f, "{} group {} domain ", d.id, group)?;
         match d.state() {
             State::Blocked => write!(f, "blocked")?,
@@ -120,7 +125,12 @@ fn groups(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn faults(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for u in m.driver.units.iter() {
-        writeln!(f, "{}: {} faults; the last ones shown in the log:", u.name(), u.faults.total())?;
+        writeln!(
+            f,
+            "{}: {} faults; the last ones shown in the log:",
+            u.name(),
+            u.faults.total()
+        )?;
         u.faults.show(f)?;
     }
     Ok(())

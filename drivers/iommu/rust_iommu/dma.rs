@@ -85,7 +85,13 @@ pub(crate) fn map<F: Format>(
     let iova = domain.alloc_iova(pages, dma_limit(req.dev, req.coherent), u64::MAX)?;
     let range = Range::with_len(iova, bytes).ok_or(EINVAL)?;
     let mapped = domain
-        .map(iova, phys & !(PAGE_SIZE - 1), bytes, perm(req.dir), Gfp::Atomic)
+        .map(
+            iova,
+            phys & !(PAGE_SIZE - 1),
+            bytes,
+            perm(req.dir),
+            Gfp::Atomic,
+        )
         .map_err(|e| map_errno(&e))
         .and_then(|()| unit.after_map(domain, range));
     match mapped {
@@ -244,7 +250,11 @@ fn give_up<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, range: Ran
         return cleared.is_some();
     }
     if let Err(e) = domain.free_iova(range) {
-        kernel::pr_warn_once!("DMA API: unmap of {} that does not match a mapping: {:?}\n", Show(range), e);
+        kernel::pr_warn_once!(
+            "DMA API: unmap of {} that does not match a mapping: {:?}\n",
+            Show(range),
+            e
+        );
         return false;
     }
     cleared.is_some()

@@ -208,7 +208,14 @@ impl<F: Format> PagingDomain<F> {
 
     /// Maps a range. Any context, with `Gfp::Atomic`.
     #[inline]
-    pub(crate) fn map(&self, iova: u64, oa: u64, len: u64, perm: Perm, gfp: Gfp) -> Result<(), MapFailure> {
+    pub(crate) fn map(
+        &self,
+        iova: u64,
+        oa: u64,
+        len: u64,
+        perm: Perm,
+        gfp: Gfp,
+    ) -> Result<(), MapFailure> {
         pt::map::<F, _>(&Tables(gfp), self.root, Iova(iova), Oa(oa), len, perm)
     }
 
@@ -262,7 +269,8 @@ impl<F: Format> PagingDomain<F> {
 
     /// Takes exact addresses for a mapping the core makes.
     pub(crate) fn claim(&self, range: Range, gfp: Gfp) -> Result {
-        self.with_space(gfp, |a| a.claim(range)).map_err(|e| if e == ENOMEM { EEXIST } else { e })
+        self.with_space(gfp, |a| a.claim(range))
+            .map_err(|e| if e == ENOMEM { EEXIST } else { e })
     }
 
     /// Keeps a range out of our allocations for good.

@@ -2,6 +2,7 @@
 
 //! Takes the topology snapshot for the group engine and finds the core's group for its answer.
 
+use crate::glue::Show;
 use iommu_core::{
     group::{
         nodes_needed,
@@ -23,7 +24,6 @@ use kernel::{
     prelude::*,
     str::CString, //
 };
-use crate::glue::Show;
 use kernel_iommu::{
     iommu::group::Group,
     pci_topology::{
@@ -101,7 +101,9 @@ fn function<'a>(dev: &PciDev, aliases: &'a [Rid], parent: Option<usize>) -> Func
     Function {
         parent,
         secondary_bus: dev.secondary_bus(),
-        bridge_quirk: dev.has_bridge_alias_quirk().then_some(BridgeQuirk::PcieAlias),
+        bridge_quirk: dev
+            .has_bridge_alias_quirk()
+            .then_some(BridgeQuirk::PcieAlias),
         multifunction: dev.is_multifunction(),
         acs: dev.acs().map(|(capability, control)| Acs {
             capability,
@@ -205,7 +207,10 @@ pub(crate) fn core_group(id: Sbdf, firmware_alias: impl Fn(Sbdf) -> Option<Rid>)
     };
     snap.partition(&firmware_alias, each, |_| {})?;
     if split {
-        pr_warn!("{}: joins groups that exist apart already; they are no longer isolated\n", Show(id));
+        pr_warn!(
+            "{}: joins groups that exist apart already; they are no longer isolated\n",
+            Show(id)
+        );
     }
     match existing {
         Some(g) => Ok(g),

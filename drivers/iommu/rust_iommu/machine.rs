@@ -57,25 +57,16 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// What the core returns; the units are stopped then.
+    /// What the core returns. The units stop when the last reference to the driver goes.
     pub(crate) fn new(module: &'static ThisModule, driver: Arc<AmdVi>) -> Result<Arc<Self>> {
-        let live = Self::register(module, &driver);
-        if live.is_err() {
-            driver.stop();
-        }
-        let live = live?;
-        let d = driver.clone();
-        let machine = Arc::pin_init(
+        let live = Self::register(module, &driver)?;
+        Arc::pin_init(
             pin_init!(Self {
-                driver: d,
+                driver,
                 live <- new_mutex!(Some(live)),
             }),
             GFP_KERNEL,
-        );
-        if machine.is_err() {
-            driver.stop();
-        }
-        Ok(machine?)
+        )
     }
 
     fn register(module: &'static ThisModule, driver: &Arc<AmdVi>) -> Result<Live> {
@@ -104,7 +95,10 @@ impl Machine {
         }
         for dev in pci_topology::all() {
             if dev.has_driver() && Group::of(dev.device()).is_some() {
-                pr_err!("release: {} has a driver; unbind it first\n", Show(group::sbdf(&dev)));
+                pr_err!(
+                    "release: {} has a driver; unbind it first\n",
+                    Show(group::sbdf(&dev))
+                );
                 return Err(EBUSY);
             }
         }

@@ -35,11 +35,17 @@ impl Params {
             // The only family so far, so both mean the same.
             "auto" | "amd-vi" => {}
             name @ ("vt-d" | "smmuv3") => {
-                pr_err!("unit={} is not supported by this version; use auto or amd-vi\n", name);
+                pr_err!(
+                    "unit={} is not supported by this version; use auto or amd-vi\n",
+                    name
+                );
                 return Err(ENODEV);
             }
             other => {
-                pr_err!("unit={}: unknown value; one of auto, amd-vi, vt-d, smmuv3\n", other);
+                pr_err!(
+                    "unit={}: unknown value; one of auto, amd-vi, vt-d, smmuv3\n",
+                    other
+                );
                 return Err(EINVAL);
             }
         }

@@ -126,7 +126,12 @@ impl Buffer {
         if pages.len() == count {
             // SAFETY: `pages` holds `nr` single pages; vmap copies the list.
             virt = unsafe {
-                ffi::vmap(pages.as_mut_ptr(), nr, VM_MAP, ffi::rust_helper_iommu_pgprot_kernel())
+                ffi::vmap(
+                    pages.as_mut_ptr(),
+                    nr,
+                    VM_MAP,
+                    ffi::rust_helper_iommu_pgprot_kernel(),
+                )
             };
         }
         if virt.is_null() {

@@ -15,8 +15,10 @@ mod ffi {
     extern "C" {
         // rust/helpers/iommu.c
         pub(super) fn rust_helper_iommu_dev_coherent(dev: *mut bindings::device) -> bool;
-        pub(super) fn rust_helper_iommu_dma_limit(dev: *mut bindings::device, coherent: bool)
-            -> u64;
+        pub(super) fn rust_helper_iommu_dma_limit(
+            dev: *mut bindings::device,
+            coherent: bool,
+        ) -> u64;
         pub(super) fn rust_helper_iommu_seg_boundary(dev: *mut bindings::device) -> u64;
         pub(super) fn rust_helper_iommu_max_seg_size(dev: *mut bindings::device) -> u32;
         pub(super) fn rust_helper_iommu_dev_priv(dev: *mut bindings::device) -> *mut c_void;

@@ -212,7 +212,9 @@ impl<'a> SgList<'a> {
                     .saturating_add(u64::from(bindings::sg_dma_len(last.sg))),
             )
         };
-        usize::try_from(end.checked_sub(start)?).ok().map(|len| (start, len))
+        usize::try_from(end.checked_sub(start)?)
+            .ok()
+            .map(|len| (start, len))
     }
 }
 
@@ -244,9 +246,11 @@ type Sg = *mut bindings::scatterlist;
 /// `struct dma_map_ops`, which has no Rust binding. rust/helpers/iommu.c asserts the layout.
 #[repr(C)]
 struct Table {
-    alloc: Option<unsafe extern "C" fn(Dev, usize, *mut u64, bindings::gfp_t, c_ulong) -> *mut c_void>,
+    alloc:
+        Option<unsafe extern "C" fn(Dev, usize, *mut u64, bindings::gfp_t, c_ulong) -> *mut c_void>,
     free: Option<unsafe extern "C" fn(Dev, usize, *mut c_void, u64, c_ulong)>,
-    alloc_pages_op: Option<unsafe extern "C" fn(Dev, usize, *mut u64, Dir, bindings::gfp_t) -> Page>,
+    alloc_pages_op:
+        Option<unsafe extern "C" fn(Dev, usize, *mut u64, Dir, bindings::gfp_t) -> Page>,
     free_pages: Option<unsafe extern "C" fn(Dev, usize, Page, u64, Dir)>,
     mmap: Option<
         unsafe extern "C" fn(
@@ -259,7 +263,14 @@ struct Table {
         ) -> c_int,
     >,
     get_sgtable: Option<
-        unsafe extern "C" fn(Dev, *mut bindings::sg_table, *mut c_void, u64, usize, c_ulong) -> c_int,
+        unsafe extern "C" fn(
+            Dev,
+            *mut bindings::sg_table,
+            *mut c_void,
+            u64,
+            usize,
+            c_ulong,
+        ) -> c_int,
     >,
     map_phys: Option<unsafe extern "C" fn(Dev, u64, usize, Dir, c_ulong) -> u64>,
     unmap_phys: Option<unsafe extern "C" fn(Dev, u64, usize, Dir, c_ulong)>,
@@ -557,7 +568,10 @@ unsafe extern "C" fn get_sgtable(
 }
 
 unsafe extern "C" fn dma_supported<T: DmaDriver>(_dev: Dev, mask: u64) -> c_int {
-    T::slot().get().is_some_and(|d| d.dma_supported(mask)).into()
+    T::slot()
+        .get()
+        .is_some_and(|d| d.dma_supported(mask))
+        .into()
 }
 
 unsafe extern "C" fn max_mapping_size<T: DmaDriver>(_dev: Dev) -> usize {

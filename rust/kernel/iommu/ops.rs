@@ -141,12 +141,17 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn capable(&self, data: &Self::Device, cap: Capability) -> bool;
 
     /// Attaches one of the static domains. Must not fail for lack of resources. May sleep.
-    fn attach_static(&self, data: &Self::Device, old: Option<&Self::Domain>, to: StaticDomain)
-        -> Result;
+    fn attach_static(
+        &self,
+        data: &Self::Device,
+        old: Option<&Self::Domain>,
+        to: StaticDomain,
+    ) -> Result;
     /// Makes a paging domain that `data`'s device can use. May sleep.
     fn domain_alloc(&self, data: &Self::Device) -> Result<(KBox<Self::Domain>, Geometry)>;
     /// Attaches a paging domain. On error the device is still on `old`. May sleep.
-    fn attach(&self, data: &Self::Device, old: Option<&Self::Domain>, new: &Self::Domain) -> Result;
+    fn attach(&self, data: &Self::Device, old: Option<&Self::Domain>, new: &Self::Domain)
+        -> Result;
 
     /// Maps `count` pages of `pgsize` bytes. Any context, disjoint ranges in parallel. Returns the
     /// bytes mapped, also on error.
@@ -550,7 +555,6 @@ unsafe fn domain_of<'a, T: Driver>(domain: *mut bindings::iommu_domain) -> &'a D
     unsafe { &*domain.cast::<DomainBox<T>>() }
 }
 
-
 unsafe extern "C" fn probe_device<T: Driver>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_device {
@@ -599,7 +603,11 @@ unsafe extern "C" fn release_device<T: Driver>(dev: *mut bindings::device) {
 
 unsafe extern "C" fn probe_finalize<T: Driver>(dev: *mut bindings::device) {
     // SAFETY: the core's contract.
-    unsafe { with::<T, _>(dev, (), |driver, device, b| driver.probe_finalize(device, b.data())) }
+    unsafe {
+        with::<T, _>(dev, (), |driver, device, b| {
+            driver.probe_finalize(device, b.data())
+        })
+    }
 }
 
 unsafe extern "C" fn device_group<T: Driver>(
@@ -640,7 +648,9 @@ unsafe extern "C" fn get_resv_regions<T: Driver>(
     // SAFETY: the core's contract.
     unsafe {
         let mut list = ResvRegions::new(dev, head);
-        with::<T, _>(dev, (), |driver, _, b| driver.resv_regions(b.data(), &mut list))
+        with::<T, _>(dev, (), |driver, _, b| {
+            driver.resv_regions(b.data(), &mut list)
+        })
     }
 }
 
@@ -828,7 +838,10 @@ unsafe extern "C" fn iotlb_sync_map<T: Driver>(
     // CAST: usize is 64 bits wide on every machine with these units.
     let last = iova.saturating_add(size).saturating_sub(1);
     // SAFETY: the core's contract.
-    match driver.sync_map(unsafe { &domain_of::<T>(domain).data }, (iova as u64, last as u64)) {
+    match driver.sync_map(
+        unsafe { &domain_of::<T>(domain).data },
+        (iova as u64, last as u64),
+    ) {
         Ok(()) => 0,
         Err(e) => e.to_errno(),
     }
@@ -839,8 +852,7 @@ unsafe extern "C" fn iotlb_sync<T: Driver>(
     gather: *mut bindings::iommu_iotlb_gather,
 ) {
     // SAFETY: the core's contract. The free list stays empty, as no table is freed by unmapping.
-    let (d, first, last) =
-        unsafe { (domain_of::<T>(domain), (*gather).start, (*gather).end) };
+    let (d, first, last) = unsafe { (domain_of::<T>(domain), (*gather).start, (*gather).end) };
     if let (Some(driver), true) = (T::slot().get(), first <= last) {
         driver.sync_unmap(&d.data, (first as u64, last as u64));
     }

@@ -58,7 +58,14 @@ impl ResvRegions<'_> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn add(&mut self, start: u64, len_bytes: usize, read: bool, write: bool, kind: Kind) -> Result {
+    pub fn add(
+        &mut self,
+        start: u64,
+        len_bytes: usize,
+        read: bool,
+        write: bool,
+        kind: Kind,
+    ) -> Result {
         let mut prot = 0;
         if read {
             prot |= bindings::IOMMU_READ;

@@ -40,11 +40,11 @@ use super::{
     Required, //
 };
 use crate::{
-    glue::Show,
     domain::{
         DomainIds,
         MAX_UNITS, //
     },
+    glue::Show,
     group,
     params, //
 };
@@ -62,7 +62,7 @@ pub(crate) type Lines = KVec<MsiLine<Events>>;
 pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
     let table = AcpiTable::get(b"IVRS").ok_or(ENODEV)?;
     let ivrs = Ivrs::parse(table.bytes()).map_err(|e| {
-        pr_err!("IVRS: {}; no AMD-Vi unit is touched\n", Show(e));
+        pr_err!("{}; no AMD-Vi unit is touched\n", Show(e));
         ENODEV
     })?;
     if memory_is_encrypted() {
@@ -75,7 +75,7 @@ pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
         let ivhd = match ivhd {
             Ok(ivhd) => ivhd,
             Err(e) => {
-                pr_err!("IVRS: {}\n", Show(e));
+                pr_err!("{}\n", Show(e));
                 continue;
             }
         };
@@ -87,7 +87,6 @@ pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
             Ok(unit) => units.push(unit, GFP_KERNEL)?,
             Err(e) if e == EBUSY => {
                 pr_err!("the C driver owns the IOMMU; boot with amd_iommu=off to use this one\n");
-                stop_all(&units);
                 return Err(EBUSY);
             }
             Err(e) => pr_err!(
@@ -118,12 +117,6 @@ pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
     Ok(driver)
 }
 
-fn stop_all(units: &[Arc<Unit>]) {
-    for u in units {
-        u.stop();
-    }
-}
-
 /// Requests the units' interrupts. A unit without one works, but its faults are not seen.
 pub(crate) fn interrupts(driver: &Arc<AmdVi>) -> Result<Lines> {
     let mut lines = KVec::new();
@@ -143,7 +136,11 @@ pub(crate) fn interrupts(driver: &Arc<AmdVi>) -> Result<Lines> {
             });
         match line {
             Ok(line) => lines.push(line, GFP_KERNEL)?,
-            Err(e) => pr_warn!("{}: no interrupt ({:?}); faults are not reported\n", unit.name(), e),
+            Err(e) => pr_warn!(
+                "{}: no interrupt ({:?}); faults are not reported\n",
+                unit.name(),
+                e
+            ),
         }
     }
     Ok(lines)
@@ -178,7 +175,7 @@ fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<Required>> {
             Ok(Block::Unknown { .. }) | Ok(Block::Ivhd(_)) => {}
             // Said once, by the walk over the units.
             Err(e) if e.ends_blocks() => break,
-            Err(e) => pr_warn!("IVRS: {}; the block is ignored\n", Show(e)),
+            Err(e) => pr_warn!("{}; the block is ignored\n", Show(e)),
         }
     }
     Ok(required)
@@ -200,9 +197,13 @@ fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
         "{}: {} at {:#x}, {}{}\n",
         unit.name(),
         Show(unit.id),
-        unit.regs.phys(),
+        unit.hw.regs.phys(),
         Show(unit.features),
-        if unit.np_cache { ", caches absent entries" } else { "" }
+        if unit.np_cache {
+            ", caches absent entries"
+        } else {
+            ""
+        }
     );
     Ok(unit)
 }

@@ -41,7 +41,7 @@ pub(crate) struct Events {
 
 impl Handler for Events {
     fn handle_threaded(&self) {
-        let io = self.unit.regs.io();
+        let io = self.unit.hw.regs.io();
         io.write64(status::EVENT_LOG_INT | status::COM_WAIT_INT, regs::STATUS);
         for _ in 0..RUN {
             let head = io.read64(regs::EVENT_LOG_HEAD) & regs::POINTER;
@@ -81,7 +81,7 @@ impl Events {
 
     /// Restarts the log after an overflow: off, acknowledged, on.
     fn restart(&self) {
-        let io = self.unit.regs.io();
+        let io = self.unit.hw.regs.io();
         let ctl = io.read64(regs::CONTROL);
         io.write64(
             ctl & !(control::EVENT_LOG_EN | control::EVENT_INT_EN),
@@ -94,7 +94,10 @@ impl Events {
             Delta::from_millis(100),
         );
         if stopped.is_err_and(|e| e == ETIMEDOUT) {
-            kernel::pr_warn_once!("{}: the event log does not stop; going on\n", self.unit.name());
+            kernel::pr_warn_once!(
+                "{}: the event log does not stop; going on\n",
+                self.unit.name()
+            );
         }
         io.write64(status::EVENT_OVERFLOW, regs::STATUS);
         io.write64(ctl, regs::CONTROL);

@@ -130,7 +130,10 @@ static SLOT: Slot<AmdVi> = Slot::new();
 impl AmdVi {
     /// The alias firmware gives a requester ID.
     pub(crate) fn firmware_alias(&self, id: Sbdf) -> Option<Rid> {
-        self.units.iter().find_map(|u| u.range_of(id)).and_then(|r| r.alias)
+        self.units
+            .iter()
+            .find_map(|u| u.range_of(id))
+            .and_then(|r| r.alias)
     }
 
     /// The unit that a device is behind.
@@ -154,7 +157,10 @@ impl AmdVi {
     /// Is a requester ID also that of another device that is not blocked?
     fn is_shared(&self, dev: &Device, rid: Rid) -> bool {
         self.devices.lock().iter().any(|d| {
-            d.id != dev.id && d.unit == dev.unit && d.rids.contains(&rid) && d.state() != State::Blocked
+            d.id != dev.id
+                && d.unit == dev.unit
+                && d.rids.contains(&rid)
+                && d.state() != State::Blocked
         })
     }
 
@@ -219,7 +225,8 @@ impl AmdVi {
             new.remove_user(dev.unit);
             return Err(e);
         }
-        dev.state.store(State::Paging(new.id().0).to_word(), Relaxed);
+        dev.state
+            .store(State::Paging(new.id().0).to_word(), Relaxed);
         self.leave(dev, old);
         Ok(())
     }

@@ -137,9 +137,8 @@ impl AmdVi {
         let each = |_: Sbdf, g: Sbdf, dev: Option<&PciDev>| {
             if let Some(dev) = dev.filter(|_| g == name) {
                 // A driver of a device that is probed was bound after it, which is fine.
-                used |= dev.has_driver()
-                    && !group::is_bridge(dev)
-                    && Group::of(dev.device()).is_none();
+                used |=
+                    dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none();
             }
         };
         snap.partition(|id| self.firmware_alias(id), each, |_| {})?;
@@ -227,7 +226,11 @@ impl Driver for AmdVi {
         let mut add = |range: Range, read, write, kind| {
             let len = usize::try_from(range.len_bytes()).unwrap_or(usize::MAX);
             if list.add(range.first(), len, read, write, kind).is_err() {
-                pr_err!("{}: no memory for the reserved region {}\n", Show(data.id), Show(range));
+                pr_err!(
+                    "{}: no memory for the reserved region {}\n",
+                    Show(data.id),
+                    Show(range)
+                );
             }
         };
         for r in self.required_of(data) {
@@ -246,12 +249,7 @@ impl Driver for AmdVi {
         }
     }
 
-    fn attach_static(
-        &self,
-        data: &Arc<Device>,
-        old: Option<&Domain>,
-        to: StaticDomain,
-    ) -> Result {
+    fn attach_static(&self, data: &Arc<Device>, old: Option<&Domain>, to: StaticDomain) -> Result {
         self.to_static(data, old, to)
     }
 
@@ -285,7 +283,10 @@ impl Driver for AmdVi {
         };
         if domain.is_served() {
             if let Err(e) = domain.claim(range, gfp) {
-                pr_err!("a mapping of the core at {} clashes with one of ours\n", Show(range));
+                pr_err!(
+                    "a mapping of the core at {} clashes with one of ours\n",
+                    Show(range)
+                );
                 return (0, Err(e));
             }
         }

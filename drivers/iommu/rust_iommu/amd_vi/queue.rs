@@ -135,7 +135,8 @@ impl Queue {
     /// Writes the commands; there is room for them.
     fn write(&self, io: &Regs, s: &mut State, commands: &[Command]) -> Result<Ticket> {
         let sequence = s.sequence.wrapping_add(1);
-        let wait = Command::completion_wait_store(Oa(self.done.phys()), sequence, false).ok_or(EIO)?;
+        let wait =
+            Command::completion_wait_store(Oa(self.done.phys()), sequence, false).ok_or(EIO)?;
         s.sequence = sequence;
         for c in Iterator::chain(commands.iter(), core::iter::once(&wait)) {
             self.ring.write(s.tail * 2, c.0[0]);

@@ -86,9 +86,36 @@ pub(super) const EVENTS: usize = 1 << EVENTS_LG2;
 /// Capability header bit: the unit caches entries that are not present.
 const CAP_NP_CACHE: u32 = 1 << 26;
 
+/// The hardware of a unit: its registers, and what they were before us. Stops on drop.
+pub(super) struct Hardware {
+    pub(super) regs: Regs,
+    /// What the control register was before us.
+    found_control: u64,
+    enabled: Atomic<bool>,
+}
+
+impl Hardware {
+    /// Puts the control register back: the unit is as it was found. If it was enabled then, it is
+    /// disabled, as its old tables may be gone by now.
+    fn stop(&self) {
+        if self.enabled.xchg(false, kernel::sync::atomic::Full) {
+            let keep = self.found_control & !(control::IOMMU_EN | control::CMD_BUF_EN);
+            self.regs.io().write64(keep, regs::CONTROL);
+        }
+    }
+}
+
+impl Drop for Hardware {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 /// One unit.
 #[pin_data]
 pub(crate) struct Unit {
+    /// First, so that the unit stops before its tables go (fields drop in order).
+    pub(super) hw: Hardware,
     pub(super) index: usize,
     pub(crate) name: CString,
     /// The unit's own PCI function.
@@ -97,15 +124,11 @@ pub(crate) struct Unit {
     /// New mappings have to be invalidated, too.
     pub(super) np_cache: bool,
     pub(super) ranges: KVec<DeviceRange>,
-    pub(super) regs: Regs,
     pub(super) events: HwPages,
     table: HwPages,
     /// An empty table: where blocked requests end, so that they are logged.
     empty_root: HwPages,
-    /// What the control register was before us.
-    found_control: u64,
     flags: Flags,
-    enabled: Atomic<bool>,
     #[pin]
     table_lock: Mutex<()>,
     #[pin]
@@ -138,7 +161,7 @@ pub(super) struct Found {
 /// - `ENODEV`: nothing answers there, or it cannot translate.
 pub(super) fn find(ivhd: &Ivhd<'_>) -> Result<Found> {
     let range = ivhd.registers().map_err(|e| {
-        pr_err!("IVRS: {}; the unit is left alone\n", Show(e));
+        pr_err!("{}; the unit is left alone\n", Show(e));
         ENODEV
     })?;
     let regs = Regs::new(range.first(), c"rust_iommu")?;
@@ -158,12 +181,18 @@ pub(super) fn find(ivhd: &Ivhd<'_>) -> Result<Found> {
         }
     };
     if !answers {
-        pr_err!("no IOMMU answers at {}; the unit is left alone\n", Show(range));
+        pr_err!(
+            "no IOMMU answers at {}; the unit is left alone\n",
+            Show(range)
+        );
         return Err(ENODEV);
     }
     let features = Features::decode(efr, io.read64(regs::EFR2));
     if features.host_levels().is_none() {
-        pr_err!("IOMMU at {} cannot translate (HATS); it is left alone\n", Show(range));
+        pr_err!(
+            "IOMMU at {} cannot translate (HATS); it is left alone\n",
+            Show(range)
+        );
         return Err(ENODEV);
     }
     let (bus, devfn) = (ivhd.unit.rid.bus(), ivhd.unit.rid.devfn());
@@ -185,28 +214,27 @@ impl Unit {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(
-        index: usize,
-        ivhd: &Ivhd<'_>,
-        found: Found,
-    ) -> impl PinInit<Self, Error> {
+    pub(super) fn new(index: usize, ivhd: &Ivhd<'_>, found: Found) -> impl PinInit<Self, Error> {
         let (id, flags) = (ivhd.unit, ivhd.flags);
         let name = CString::try_from_fmt(fmt!("amd-vi{}", index));
         let ranges = ranges_of(ivhd);
+        let hw = Hardware {
+            regs: found.regs,
+            found_control: found.control,
+            enabled: Atomic::new(false),
+        };
         try_pin_init!(Self {
+            hw,
             index,
             name: name?,
             id,
             features: found.features,
             np_cache: found.np_cache,
             ranges: ranges?,
-            regs: found.regs,
             events: HwPages::new(EVENTS * regs::RING_ENTRY_LEN, Gfp::Kernel)?,
             table: HwPages::new(TABLE_BYTES, Gfp::Kernel)?,
             empty_root: HwPages::new(4096, Gfp::Kernel)?,
-            found_control: found.control,
             flags,
-            enabled: Atomic::new(false),
             table_lock <- new_mutex!(()),
             queue <- Queue::new(),
             faults <- FaultLog::new(),
@@ -303,8 +331,8 @@ impl Unit {
     /// As [`Queue::submit`] and [`Queue::wait`].
     #[inline]
     pub(super) fn command(&self, commands: &[Command]) -> Result {
-        let ticket = self.queue.submit(&self.regs, commands)?;
-        self.queue.wait(&self.regs, ticket)
+        let ticket = self.queue.submit(&self.hw.regs, commands)?;
+        self.queue.wait(&self.hw.regs, ticket)
     }
 
     /// Queues the invalidation of pages of a domain.
@@ -312,13 +340,13 @@ impl Unit {
     pub(super) fn queue_invalidate(&self, did: DomainId, pages: Pages) -> Result<Ticket> {
         // Tables are never freed while a domain lives, so leaves are enough.
         let c = Command::invalidate_iommu_pages(did, pages, false);
-        self.queue.submit(&self.regs, &[c])
+        self.queue.submit(&self.hw.regs, &[c])
     }
 
     /// Waits for a queued invalidation.
     #[inline]
     pub(super) fn wait(&self, ticket: Ticket) -> Result {
-        self.queue.wait(&self.regs, ticket)
+        self.queue.wait(&self.hw.regs, ticket)
     }
 
     /// Drops everything a unit may hold of a domain, walk caches included.
@@ -333,7 +361,7 @@ impl Unit {
     ///
     /// `EIO` or `ETIMEDOUT` if the unit does not complete commands; it is as it was then.
     pub(super) fn start(&self) -> Result {
-        let io = self.regs.io();
+        let io = self.hw.regs.io();
         let stop = control::CMD_BUF_EN
             | control::EVENT_LOG_EN
             | control::EVENT_INT_EN
@@ -343,8 +371,8 @@ impl Unit {
             | control::PPR_EN
             | control::GA_LOG_EN
             | control::GA_INT_EN;
-        let mut ctl = self.found_control & !stop;
-        if self.found_control & control::IOMMU_EN != 0 {
+        let mut ctl = self.hw.found_control & !stop;
+        if self.hw.found_control & control::IOMMU_EN != 0 {
             pr_warn!("{}: was left enabled; taking over\n", self.name());
         }
         io.write64(ctl, regs::CONTROL);
@@ -379,7 +407,7 @@ impl Unit {
         }
         ctl |= control::EVENT_LOG_EN | control::EVENT_INT_EN | control::CMD_BUF_EN;
         io.write64(ctl | control::IOMMU_EN, regs::CONTROL);
-        self.enabled.store(true, Relaxed);
+        self.hw.enabled.store(true, Relaxed);
         let flushed = self.flush_everything();
         if flushed.is_err() {
             self.stop();
@@ -418,26 +446,26 @@ impl Unit {
             "{}: function {} registers {:#x} features {}",
             self.name(),
             self.id,
-            self.regs.phys(),
+            self.hw.regs.phys(),
             self.features
         )?;
         writeln!(
             f,
             "  caches absent entries: {} commands: {} faults: {} was enabled before: {}",
             self.np_cache,
-            if self.queue.is_broken() { "broken" } else { "ok" },
+            if self.queue.is_broken() {
+                "broken"
+            } else {
+                "ok"
+            },
             self.faults.total(),
-            self.found_control & control::IOMMU_EN != 0
+            self.hw.found_control & control::IOMMU_EN != 0
         )
     }
 
-    /// Puts the control register back: the unit is as it was found. If it was enabled then, it is
-    /// disabled, as its old tables may be gone by now.
+    /// Stops the unit: DMA is no longer translated.
     pub(super) fn stop(&self) {
-        if self.enabled.xchg(false, kernel::sync::atomic::Full) {
-            let keep = self.found_control & !(control::IOMMU_EN | control::CMD_BUF_EN);
-            self.regs.io().write64(keep, regs::CONTROL);
-        }
+        self.hw.stop();
     }
 }
 
@@ -447,7 +475,7 @@ fn ranges_of(ivhd: &Ivhd<'_>) -> Result<KVec<DeviceRange>> {
     for r in ivhd.device_ranges() {
         match r {
             Ok(r) => ranges.push(r, GFP_KERNEL)?,
-            Err(e) => pr_warn!("IVRS: {}; the entry is ignored\n", Show(e)),
+            Err(e) => pr_warn!("{}; the entry is ignored\n", Show(e)),
         }
     }
     Ok(ranges)

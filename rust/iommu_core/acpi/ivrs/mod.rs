@@ -367,7 +367,7 @@ mod tests {
         let mut out = String::new();
         assert_eq!(dump(&table, &mut out), Ok(0), "{out}");
         for line in [
-            "IVRS revision 1, 444 bytes, OEM \"BOCHS \" \"BXPC    \" revision 1",
+            "IVRS revision 1, 504 bytes, OEM \"BOCHS \" \"BXPC    \" revision 1",
             "0x0030 IVHD 10h unit 0000:00:02.0 cap 0x40 base 0xfed80000 msi 0 id 0 \
              flags 0xd1 [httun iotlb prefetch ppr] features 0x44",
             "         serves 02:00.0-02:1f.7 [] as 02:00.0",
@@ -380,7 +380,7 @@ mod tests {
             "unknown type 80h, 16 bytes",
             "IVMD segment 0000 00:05.0-00:05.7 memory [0x3000000-0x30fffff] [unity read write]",
             "unknown block type 51h, 8 bytes",
-            "unit 0000:00:02.0: IVHD 40h at 0xc0, registers [0xfed80000-0xfed83fff]",
+            "unit 0000:00:02.0: IVHD 40h at 0xc8, registers [0xfed80000-0xfed83fff]",
         ] {
             assert!(out.contains(line), "no \"{line}\" in\n{out}");
         }
@@ -401,8 +401,8 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "error: IVRS: entry at 0xb8: type ffh has no known length",
-                "error: IVRS: block at 0xc0: length 39 is below the 40 of type 40h"
+                "error: IVRS: entry at 0xc0: type ffh has no known length",
+                "error: IVRS: block at 0xc8: length 39 is below the 40 of type 40h"
             ]
         );
         assert_eq!(
