@@ -10,6 +10,8 @@
 
 use core::fmt;
 
+pub mod ivrs;
+
 /// Bytes of the header that every system description table starts with.
 pub const HEADER_LEN_BYTES: usize = 36;
 
