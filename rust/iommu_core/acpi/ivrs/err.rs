@@ -264,3 +264,125 @@ impl fmt::Display for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn every_error_says_what_and_where_in_one_line() {
+        let (offset, kind, len, left, min) = (0x30, 0x10, 4, 7, 24);
+        let (first, last) = (Rid::new(1, 2, 3), Rid::new(1, 2, 0));
+        let unit = Sbdf {
+            segment: 1,
+            rid: Rid::new(0, 0, 2),
+        };
+        let owner = Sbdf { segment: 0, ..unit };
+        let base = 0xfed8_0000;
+        for (error, text) in [
+            (
+                Error::Table(TableError::Checksum { sum: 3 }),
+                "checksum is wrong: bytes sum up to 0x03, not 0",
+            ),
+            (
+                Error::BlockTruncated { offset, left },
+                "block at 0x30: 7 bytes are left, a block header takes 4",
+            ),
+            (
+                Error::BlockLength {
+                    offset,
+                    kind,
+                    len,
+                    min,
+                },
+                "block at 0x30: length 4 is below the 24 of type 10h",
+            ),
+            (
+                Error::BlockOverrun {
+                    offset,
+                    kind,
+                    len,
+                    left,
+                },
+                "block at 0x30: type 10h of 4 bytes, 7 are left",
+            ),
+            (
+                Error::TooManyBlocks { offset },
+                "block at 0x30: more than 1024 blocks, the rest is not read",
+            ),
+            (
+                Error::EntryOverrun {
+                    offset,
+                    kind,
+                    len: 8,
+                    left,
+                },
+                "entry at 0x30: type 10h of 8 bytes, 7 are left",
+            ),
+            (
+                Error::EntryLengthUnknown { offset, kind },
+                "entry at 0x30: type 10h has no known length",
+            ),
+            (
+                Error::EntryNotAllowed {
+                    offset,
+                    kind: 0xf0,
+                    block: 0x11,
+                },
+                "entry at 0x30: type f0h in a block of type 11h",
+            ),
+            (
+                Error::EmptyHid { offset },
+                "entry at 0x30: ACPI device without HID",
+            ),
+            (
+                Error::UidLength { offset, len: 9 },
+                "entry at 0x30: integer UID of 9 bytes instead of 1 to 8",
+            ),
+            (
+                Error::UnpairedStart { offset, first },
+                "entry at 0x30: range from 01:02.3 has no end",
+            ),
+            (
+                Error::UnpairedEnd { offset, last },
+                "entry at 0x30: range up to 01:02.0 has no start",
+            ),
+            (
+                Error::ReversedRange {
+                    offset,
+                    first,
+                    last,
+                },
+                "range ended at 0x30: last 01:02.0 is before first 01:02.3",
+            ),
+            (
+                Error::Memory {
+                    offset,
+                    start: 0x1000,
+                    len: 0,
+                },
+                "memory block at 0x30: 0x0 bytes from 0x1000 are no range",
+            ),
+            (
+                Error::DuplicateUnit { offset, kind, unit },
+                "block at 0x30: unit 0001:00:00.2 has a block of type 10h already",
+            ),
+            (
+                Error::SharedRegisters {
+                    offset,
+                    unit,
+                    owner,
+                    base,
+                },
+                "block at 0x30: registers 0xfed80000 of unit 0001:00:00.2 belong to 0000:00:00.2",
+            ),
+            (
+                Error::Base { offset, base: 4 },
+                "block at 0x30: no registers can be at 0x4",
+            ),
+        ] {
+            assert_eq!(error.to_string(), std::format!("IVRS: {text}"));
+        }
+    }
+}

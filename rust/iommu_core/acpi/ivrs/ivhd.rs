@@ -9,7 +9,7 @@ use crate::acpi::{u16_at, u32_at, u64_at, u8_at};
 use crate::addr::Range;
 use crate::id::{Rid, Sbdf};
 
-use super::entry::Entries;
+use super::entries::Entries;
 use super::range::DeviceRanges;
 use super::Error;
 

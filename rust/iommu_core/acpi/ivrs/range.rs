@@ -7,7 +7,8 @@
 
 use crate::id::Rid;
 
-use super::entry::{DteSettings, Entries, Entry};
+use super::entries::Entries;
+use super::entry::{DteSettings, Entry};
 use super::Error;
 
 /// Requester IDs that share settings, both ends inclusive.

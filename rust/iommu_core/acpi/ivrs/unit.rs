@@ -174,6 +174,15 @@ mod tests {
     fn registers_belong_to_the_unit_that_claimed_them_first() {
         let base = 0xfed8_0000;
         let got = units(&[
+            vectors::ivhd(0x40, 0, 2, 0, base, &[]),
+            vectors::ivhd(0x40, 0, 3, 0, base, &[]),
+        ]);
+        assert!(matches!(
+            got[..],
+            [Ok((0, 2, ..)), Err(Error::SharedRegisters { .. })]
+        ));
+
+        let got = units(&[
             vectors::ivhd(0x10, 0, 2, 0, base, &[]),
             vectors::ivhd(0x10, 0, 3, 0, base, &[]),
             vectors::ivhd(0x11, 0, 2, 0, base, &[]),
