@@ -32,12 +32,12 @@ class Suite:
         self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
         print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
 
-    def guest(self, script, **config):
+    def guest(self, script, before="", **config):
         """Boots, runs a guest script of the selftests, and reports its TAP lines as tests."""
         config = {"driver": self.options.driver, "flavour": self.options.flavour} | config
         name = f"{self.name}[{config['driver']}]"
         with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
-            r = Machine(script=f.read(), **config).run()
+            r = Machine(script=before + f.read(), **config).run()
         tests = re.findall(r"^(not ok|ok) \d+ - (.*)$", r.output, re.M)
         plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
         for state, text in tests:
