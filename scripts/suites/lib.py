@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What all suites share: options, one boot with a guest script, and one line a test."""
+
+import dataclasses
+import os
+import re
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
+from vm import Machine  # noqa: E402
+
+
+@dataclasses.dataclass
+class Options:
+    """What the command line of run.py says."""
+
+    driver: str = "rust"
+    flavour: str = "lean"
+    quick: bool = False
+
+
+class Suite:
+    """Counts the results of one suite."""
+
+    def __init__(self, name, options):
+        self.name, self.options = name, options
+        self.passed = self.failed = 0
+
+    def result(self, test, reason="", log=""):
+        """One test; it passed if there is no reason why not."""
+        self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
+        print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
+
+    def guest(self, script, before="", **config):
+        """Boots, runs a guest script of the selftests, and reports its TAP lines as tests."""
+        config = {"driver": self.options.driver, "flavour": self.options.flavour} | config
+        name = f"{self.name}[{config['driver']}]"
+        with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
+            r = Machine(script=before + f.read(), **config).run()
+        tests = re.findall(r"^(not ok|ok) \d+ - (.*)$", r.output, re.M)
+        plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
+        for state, text in tests:
+            self.result(f"{name} {text}", "" if state == "ok" else "the guest says so", r.log)
+        if plan != [str(len(tests))] or not tests:
+            self.result(f"{name} plan", f"{len(tests)} results, plan {plan}: {r.reason}", r.log)
+        elif not r.ok and all(state == "ok" for state, _ in tests):
+            self.result(f"{name} end", r.reason, r.log)
+        return r
