@@ -214,6 +214,6 @@ pub(crate) fn core_group(id: Sbdf, firmware_alias: impl Fn(Sbdf) -> Option<Rid>)
     }
     match existing {
         Some(g) => Ok(g),
-        None => Group::new(&*CString::try_from_fmt(fmt!("pci-{}", Show(name)))?),
+        None => Group::new(&CString::try_from_fmt(fmt!("pci-{}", Show(name)))?),
     }
 }

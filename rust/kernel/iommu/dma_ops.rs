@@ -362,6 +362,9 @@ unsafe fn with<T: DmaDriver, R>(
     Some(f(T::slot().get()?, device, b.data(), b.domain()?))
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn map_phys<T: DmaDriver>(
     dev: Dev,
     phys: u64,
@@ -389,6 +392,9 @@ unsafe extern "C" fn map_phys<T: DmaDriver>(
     }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn unmap_phys<T: DmaDriver>(
     dev: Dev,
     addr: u64,
@@ -404,6 +410,9 @@ unsafe extern "C" fn unmap_phys<T: DmaDriver>(
     };
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn map_sg<T: DmaDriver>(
     dev: Dev,
     sg: Sg,
@@ -435,6 +444,9 @@ unsafe extern "C" fn map_sg<T: DmaDriver>(
     }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn unmap_sg<T: DmaDriver>(
     dev: Dev,
     sg: Sg,
@@ -454,6 +466,9 @@ unsafe extern "C" fn unmap_sg<T: DmaDriver>(
     }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn alloc<T: DmaDriver>(
     dev: Dev,
     size: usize,
@@ -487,6 +502,9 @@ unsafe extern "C" fn alloc<T: DmaDriver>(
     }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn free<T: DmaDriver>(
     dev: Dev,
     size: usize,
@@ -504,6 +522,9 @@ unsafe extern "C" fn free<T: DmaDriver>(
     drop(unsafe { coherent::Buffer::from_raw(virt, size) });
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn alloc_pages<T: DmaDriver>(
     dev: Dev,
     size: usize,
@@ -529,6 +550,9 @@ unsafe extern "C" fn alloc_pages<T: DmaDriver>(
     page
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn free_pages<T: DmaDriver>(
     dev: Dev,
     size: usize,
@@ -543,6 +567,9 @@ unsafe extern "C" fn free_pages<T: DmaDriver>(
     }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn mmap(
     _dev: Dev,
     vma: *mut bindings::vm_area_struct,
@@ -555,6 +582,9 @@ unsafe extern "C" fn mmap(
     unsafe { coherent::map_to_user(vma, virt, size) }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn get_sgtable(
     _dev: Dev,
     table: *mut bindings::sg_table,
@@ -567,6 +597,9 @@ unsafe extern "C" fn get_sgtable(
     unsafe { coherent::fill_sg_table(table, virt, size) }
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn dma_supported<T: DmaDriver>(_dev: Dev, mask: u64) -> c_int {
     T::slot()
         .get()
@@ -574,6 +607,9 @@ unsafe extern "C" fn dma_supported<T: DmaDriver>(_dev: Dev, mask: u64) -> c_int 
         .into()
 }
 
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn max_mapping_size<T: DmaDriver>(_dev: Dev) -> usize {
     T::slot().get().map_or(PAGE_SIZE, |d| d.dma_max_mapping())
 }

@@ -112,6 +112,9 @@ pub struct Geometry {
 /// A range of IOVA space, both ends inclusive.
 pub type Span = (u64, u64);
 
+/// What a probe found: the device's unit and what the driver keeps for the device.
+pub type Probed<T> = (Arc<<T as Driver>::Unit>, KBox<<T as Driver>::Device>);
+
 /// An IOMMU driver. Methods run in the contexts that the core's documentation of `iommu_ops` and
 /// `iommu_domain_ops` gives; "may sleep" below is a promise of the core.
 pub trait Driver: Send + Sync + Sized + 'static {
@@ -126,7 +129,7 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn slot() -> &'static Slot<Self>;
 
     /// Finds the unit of a device. May sleep. `ENODEV` leaves the device alone.
-    fn probe_device(&self, dev: &Device) -> Result<(Arc<Self::Unit>, KBox<Self::Device>)>;
+    fn probe_device(&self, dev: &Device) -> Result<Probed<Self>>;
     /// The device goes away; its entry is on the release domain already.
     fn release_device(&self, dev: &Device, data: &Self::Device);
     /// The default domain is attached.
@@ -555,6 +558,10 @@ unsafe fn domain_of<'a, T: Driver>(domain: *mut bindings::iommu_domain) -> &'a D
     unsafe { &*domain.cast::<DomainBox<T>>() }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn probe_device<T: Driver>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_device {
@@ -583,6 +590,10 @@ unsafe extern "C" fn probe_device<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn release_device<T: Driver>(dev: *mut bindings::device) {
     // SAFETY: the core passes a device this driver has probed.
     unsafe {
@@ -601,6 +612,10 @@ unsafe extern "C" fn release_device<T: Driver>(dev: *mut bindings::device) {
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn probe_finalize<T: Driver>(dev: *mut bindings::device) {
     // SAFETY: the core's contract.
     unsafe {
@@ -610,6 +625,10 @@ unsafe extern "C" fn probe_finalize<T: Driver>(dev: *mut bindings::device) {
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn device_group<T: Driver>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_group {
@@ -625,6 +644,10 @@ unsafe extern "C" fn device_group<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn def_domain_type<T: Driver>(dev: *mut bindings::device) -> c_int {
     // SAFETY: the core's contract.
     let want = unsafe {
@@ -641,6 +664,10 @@ unsafe extern "C" fn def_domain_type<T: Driver>(dev: *mut bindings::device) -> c
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn get_resv_regions<T: Driver>(
     dev: *mut bindings::device,
     head: *mut bindings::list_head,
@@ -654,6 +681,10 @@ unsafe extern "C" fn get_resv_regions<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn capable<T: Driver>(
     dev: *mut bindings::device,
     cap: bindings::iommu_cap,
@@ -667,6 +698,10 @@ unsafe extern "C" fn capable<T: Driver>(
     unsafe { with::<T, _>(dev, false, |driver, _, b| driver.capable(b.data(), cap)) }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn domain_alloc<T: Driver>(
     dev: *mut bindings::device,
     flags: u32,
@@ -704,6 +739,10 @@ unsafe extern "C" fn domain_alloc<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn domain_free<T: Driver>(domain: *mut bindings::iommu_domain) {
     // SAFETY: made by `domain_alloc`; no device is attached any more, by the core's contract.
     drop(unsafe { KBox::from_raw(domain.cast::<DomainBox<T>>()) });
@@ -728,6 +767,10 @@ unsafe fn attach_static<T: Driver>(dev: *mut bindings::device, to: StaticDomain)
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn attach_identity<T: Driver>(
     _domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
@@ -737,6 +780,10 @@ unsafe extern "C" fn attach_identity<T: Driver>(
     unsafe { attach_static::<T>(dev, StaticDomain::Identity) }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn attach_blocked<T: Driver>(
     _domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
@@ -746,6 +793,10 @@ unsafe extern "C" fn attach_blocked<T: Driver>(
     unsafe { attach_static::<T>(dev, StaticDomain::Blocked) }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn attach_paging<T: Driver>(
     domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
@@ -766,6 +817,10 @@ unsafe extern "C" fn attach_paging<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn map_pages<T: Driver>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,
@@ -797,6 +852,10 @@ unsafe extern "C" fn map_pages<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn unmap_pages<T: Driver>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,
@@ -820,6 +879,10 @@ unsafe extern "C" fn unmap_pages<T: Driver>(
     bytes
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn flush_iotlb_all<T: Driver>(domain: *mut bindings::iommu_domain) {
     if let Some(driver) = T::slot().get() {
         // SAFETY: the core's contract.
@@ -827,6 +890,10 @@ unsafe extern "C" fn flush_iotlb_all<T: Driver>(domain: *mut bindings::iommu_dom
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn iotlb_sync_map<T: Driver>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,
@@ -838,15 +905,17 @@ unsafe extern "C" fn iotlb_sync_map<T: Driver>(
     // CAST: usize is 64 bits wide on every machine with these units.
     let last = iova.saturating_add(size).saturating_sub(1);
     // SAFETY: the core's contract.
-    match driver.sync_map(
-        unsafe { &domain_of::<T>(domain).data },
-        (iova as u64, last as u64),
-    ) {
+    let d = unsafe { domain_of::<T>(domain) };
+    match driver.sync_map(&d.data, (iova as u64, last as u64)) {
         Ok(()) => 0,
         Err(e) => e.to_errno(),
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn iotlb_sync<T: Driver>(
     domain: *mut bindings::iommu_domain,
     gather: *mut bindings::iommu_iotlb_gather,
@@ -858,6 +927,10 @@ unsafe extern "C" fn iotlb_sync<T: Driver>(
     }
 }
 
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn iova_to_phys<T: Driver>(
     domain: *mut bindings::iommu_domain,
     iova: bindings::dma_addr_t,
@@ -871,6 +944,11 @@ unsafe extern "C" fn iova_to_phys<T: Driver>(
 }
 
 /// x86 units keep DMA coherent for every mapping.
+///
+/// # Safety
+///
+/// For the IOMMU core, under its contract for this callback: devices and domains are live and
+/// this driver's.
 unsafe extern "C" fn enforce_cache_coherency(_domain: *mut bindings::iommu_domain) -> bool {
     true
 }

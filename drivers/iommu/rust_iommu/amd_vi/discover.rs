@@ -210,8 +210,9 @@ fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
 
 /// Devices that ACPI names and no bus numbers are not translated: passed through.
 fn leave_named_devices(unit: &Unit, ivhd: &Ivhd<'_>) {
-    for entry in ivhd.entries() {
-        if let Ok(Entry::AcpiHid { rid, .. }) = entry {
+    // What is wrong with other entries is said where their ranges are read.
+    for entry in ivhd.entries().flatten() {
+        if let Entry::AcpiHid { rid, .. } = entry {
             unit.preset(rid, unit.identity(rid));
         }
     }
