@@ -10,7 +10,14 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from suites.lib import Options, Suite  # noqa: E402
 
-SUITES = {"translate": "translate", "io": "io", "binding": "binding", "types": "group_types"}
+SUITES = {
+    "translate": "translate",
+    "io": "io",
+    "life": "life",
+    "binding": "binding",
+    "types": "group_types",
+    "hotplug": "hotplug",
+}
 
 
 def main():

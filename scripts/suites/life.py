@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Load, refusal, release, late load, floods of faults, tests in the kernel."""
+
+import os
+import re
+
+from vm import Machine
+
+from .lib import TOP
+
+
+def run(suite):
+    """All of it; the C driver takes part as the one that owns the hardware."""
+    suite.guest("life.sh", devices=["nvme"])
+    suite.guest("faults.sh", devices=["testdev"])
+    ko = os.path.join(TOP, "build", suite.options.flavour, "rust_iommu.ko")
+    suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[f"{ko}:/rust_iommu.ko"])
+    if suite.options.flavour == "debug":
+        kunit(suite)
+
+
+def kunit(suite):
+    """The suite must have run: it vanishes without a word from a kernel that cannot have it."""
+    r = Machine(
+        driver="rust",
+        flavour="debug",
+        append="kunit.enable=1 kunit.autorun=1 kunit.filter_glob=rust_iommu",
+        script="dmesg | grep -A12 'Subtest: rust_iommu'",
+    ).run()
+    ran = re.findall(r"\bok \d+ (\w+)", r.output)
+    missing = {
+        "tables_of_the_kernel_hold_what_is_mapped",
+        "windows_are_asked_for_and_installed",
+        "pairs_are_written_whole_and_in_bounds",
+    } - set(ran)
+    bad = "not ok" in r.output or missing or not r.ok
+    suite.result("life kunit rust_iommu", f"missing or failed: {missing or r.reason}" if bad else "", r.log)

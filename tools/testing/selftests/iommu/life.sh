@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0
+# Release, removal and late load with drivers bound; wrong parameters.
+# shellcheck shell=sh
+n=0
+t() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; fi; }
+D=/sys/kernel/debug/rust_iommu
+KO=$(find /lib/modules -name rust_iommu.ko)
+nvme=0000:01:00.0
+readable() { dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct 2>/dev/null; }
+rebind() { echo $nvme >/sys/bus/pci/drivers/nvme/"$1"; [ "$1" = unbind ] || wait_for /dev/nvme0n1 10; }
+echo 1..14
+readable; t $? "I/O"
+echo 1 >$D/release 2>/dev/null; [ $? != 0 ]; t $? "release is refused while a driver is bound"
+dmesg | grep -q "release: $nvme has a driver"; t $? "the log names the device"
+rmmod rust_iommu 2>/dev/null; [ $? != 0 ]; t $? "the module stays while devices are translated"
+rebind unbind
+for d in ahci; do for x in /sys/bus/pci/drivers/$d/0000*; do [ -e "$x" ] && echo "${x##*/}" >/sys/bus/pci/drivers/$d/unbind; done; done
+echo 1 >$D/release; t $? "release with nothing bound"
+rmmod rust_iommu; t $? "removal"
+for bad in unit=foo dma=foo; do
+	insmod "$KO" $bad 2>/dev/null; [ $? != 0 ] && dmesg | grep -q "$bad: unknown value; one of"; t $? "$bad is refused with the list"
+done
+rebind bind
+readable; t $? "I/O without the module"
+insmod "$KO"; t $? "late load"
+dmesg | grep -q "$nvme: in use by a driver"; t $? "the log says what stays untranslated"
+readable; t $? "I/O goes on under the late load"
+rebind unbind; rebind bind
+grep -q "^$nvme .*paging" $D/devices; t $? "after a rebind the device is translated"
+readable; t $? "I/O translated"
