@@ -48,5 +48,7 @@ def run(suite):
     if not reason and not r.ok:
         reason = r.reason
     suite.result(f"hotplug {cycles} cycles under I/O", reason or ("" if len(gone) == cycles else f"{len(gone)} cycles"), r.log)
-    grew = gone and gone[-1] > gone[0]
+    # The counter is kept per CPU and folded late, so it wavers by a few pages. One leaked domain
+    # a cycle would be four pages at least.
+    grew = gone and gone[-1] > gone[0] + 20
     suite.result("hotplug leaves no IOMMU pages", f"{gone[0]} became {gone[-1]}" if grew else "", r.log)
