@@ -17,6 +17,7 @@ SUITES = {
     "binding": "binding",
     "types": "group_types",
     "hotplug": "hotplug",
+    "ivrs": "ivrs",
 }
 
 
