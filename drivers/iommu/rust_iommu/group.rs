@@ -136,10 +136,10 @@ impl Snapshot {
     /// # Errors
     ///
     /// `ENOMEM`, `EINVAL` for a topology that contradicts itself.
-    pub(crate) fn partition(
-        &self,
+    pub(crate) fn partition<'a>(
+        &'a self,
         firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
-        mut each: impl FnMut(Sbdf, Sbdf, Option<&PciDev>),
+        mut each: impl FnMut(Sbdf, Sbdf, Option<&'a PciDev>),
         why: impl FnMut(Reason),
     ) -> Result {
         let mut functions = KVVec::with_capacity(self.devs.len(), GFP_KERNEL)?;
@@ -166,20 +166,35 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The name of the group that `id` is in.
+    /// The name of the group that `id` is in, and the functions in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::partition`]; `ENODEV` if `id` is not in the snapshot.
     pub(crate) fn group_of(
         &self,
         id: Sbdf,
         firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
-    ) -> Result<Sbdf> {
-        let mut found = None;
-        let each = |member: Sbdf, group, _: Option<&PciDev>| {
+    ) -> Result<(Sbdf, KVVec<&PciDev>)> {
+        let mut name = None;
+        let mut all = KVVec::with_capacity(self.devs.len(), GFP_KERNEL)?;
+        let mut pushed: Result = Ok(());
+        let each = |member, group, dev| {
             if member == id {
-                found = Some(group);
+                name = Some(group);
+            }
+            if let (Some(dev), Ok(())) = (dev, &pushed) {
+                pushed = all.push((group, dev), GFP_KERNEL).map_err(Error::from);
             }
         };
         self.partition(firmware_alias, each, |_| {})?;
-        found.ok_or(ENODEV)
+        pushed?;
+        let name = name.ok_or(ENODEV)?;
+        let mut members = KVVec::new();
+        for (_, dev) in all.iter().filter(|(group, _)| *group == name) {
+            members.push(*dev, GFP_KERNEL)?;
+        }
+        Ok((name, members))
     }
 }
 
@@ -190,22 +205,15 @@ impl Snapshot {
 /// `ENOMEM`, or `ENODEV` if the device is not in the snapshot.
 pub(crate) fn core_group(id: Sbdf, firmware_alias: impl Fn(Sbdf) -> Option<Rid>) -> Result<Group> {
     let snap = Snapshot::take()?;
-    let name = snap.group_of(id, &firmware_alias)?;
+    let (name, members) = snap.group_of(id, firmware_alias)?;
     let mut existing: Option<Group> = None;
     let mut split = false;
-    let each = |_: Sbdf, group: Sbdf, dev: Option<&PciDev>| {
-        let Some(dev) = dev.filter(|_| group == name) else {
-            return;
-        };
-        if let Some(g) = Group::of(dev.device()) {
-            match &existing {
-                None => existing = Some(g),
-                Some(e) if e.id() != g.id() => split = true,
-                Some(_) => {}
-            }
+    for g in members.iter().filter_map(|dev| Group::of(dev.device())) {
+        match &existing {
+            None => existing = Some(g),
+            Some(e) => split |= e.id() != g.id(),
         }
-    };
-    snap.partition(&firmware_alias, each, |_| {})?;
+    }
     if split {
         pr_warn!(
             "{}: joins groups that exist apart already; they are no longer isolated\n",

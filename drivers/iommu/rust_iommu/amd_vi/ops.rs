@@ -132,17 +132,11 @@ impl AmdVi {
     /// their driver leaves DMA to others.
     fn group_in_use(&self, id: Sbdf) -> Result<bool> {
         let snap = group::Snapshot::take()?;
-        let name = snap.group_of(id, |id| self.firmware_alias(id))?;
-        let mut used = false;
-        let each = |_: Sbdf, g: Sbdf, dev: Option<&PciDev>| {
-            if let Some(dev) = dev.filter(|_| g == name) {
-                // A driver of a device that is probed was bound after it, which is fine.
-                used |=
-                    dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none();
-            }
-        };
-        snap.partition(|id| self.firmware_alias(id), each, |_| {})?;
-        Ok(used)
+        let (_, members) = snap.group_of(id, |id| self.firmware_alias(id))?;
+        // A driver of a device that is probed was bound after it, which is fine.
+        Ok(members.iter().any(|dev| {
+            dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none()
+        }))
     }
 }
 
