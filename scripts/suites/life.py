@@ -11,7 +11,8 @@ from .lib import TOP
 
 def run(suite):
     """All of it; the C driver takes part as the one that owns the hardware."""
-    suite.guest("life.sh", devices=["nvme"])
+    tools = os.path.join(TOP, "tools/testing/selftests/iommu")
+    suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
     ko = os.path.join(TOP, "build", suite.options.flavour, "rust_iommu.ko")
     suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[f"{ko}:/rust_iommu.ko"])

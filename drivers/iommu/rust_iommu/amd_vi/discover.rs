@@ -32,10 +32,8 @@ use kernel_iommu::{
 
 use super::{
     events::Events,
-    unit::{
-        self,
-        Unit, //
-    },
+    hardware,
+    unit::Unit,
     AmdVi,
     Required, //
 };
@@ -183,7 +181,7 @@ fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<Required>> {
 
 /// Builds, fills and starts one unit.
 fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
-    let found = unit::find(ivhd)?;
+    let found = hardware::find(ivhd)?;
     let unit = Arc::pin_init(Unit::new(index, ivhd, found), GFP_KERNEL)?;
     for range in unit.ranges.iter() {
         for rid in range.first.0..=range.last.0 {

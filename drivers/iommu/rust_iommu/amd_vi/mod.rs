@@ -4,6 +4,7 @@
 
 mod discover;
 mod events;
+mod hardware;
 mod ops;
 mod queue;
 mod unit;

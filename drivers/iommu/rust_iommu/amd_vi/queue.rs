@@ -38,7 +38,7 @@ use kernel_iommu::hw_pages::{
     HwPages, //
 };
 
-use super::unit::Regs;
+use super::hardware::Regs;
 
 /// log2 of the ring's entries.
 pub(super) const ENTRIES_LG2: u32 = 9;

@@ -41,10 +41,6 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Mutex, //
     }, //
 };
@@ -53,23 +49,24 @@ use kernel_iommu::{
         Gfp,
         HwPages, //
     },
-    io_unmanaged::IoUnmanaged,
-    iommu::ops::IommuDevice,
-    pci_topology::PciDev, //
+    iommu::ops::IommuDevice, //
 };
 
-use super::queue::{
-    self,
-    Queue,
-    Ticket, //
+use super::{
+    hardware::{
+        Found,
+        Hardware, //
+    },
+    queue::{
+        self,
+        Queue,
+        Ticket, //
+    }, //
 };
 use crate::{
     fault::FaultLog,
     glue::Show, //
 };
-
-/// The registers of a unit.
-pub(super) type Regs = IoUnmanaged<{ regs::MMIO_LEN }>;
 
 /// Domain ID of devices that are passed through.
 pub(super) const IDENTITY_DID: DomainId = DomainId(1);
@@ -83,34 +80,6 @@ const WORDS_PER_ENTRY: usize = 4;
 /// log2 of the event log's entries.
 const EVENTS_LG2: u32 = 9;
 pub(super) const EVENTS: usize = 1 << EVENTS_LG2;
-/// Capability header bit: the unit caches entries that are not present.
-const CAP_NP_CACHE: u32 = 1 << 26;
-
-/// The hardware of a unit: its registers, and what they were before us. Stops on drop.
-pub(super) struct Hardware {
-    pub(super) regs: Regs,
-    /// What the control register was before us.
-    found_control: u64,
-    enabled: Atomic<bool>,
-}
-
-impl Hardware {
-    /// Puts the control register back: the unit is as it was found. If it was enabled then, it is
-    /// disabled, as its old tables may be gone by now.
-    fn stop(&self) {
-        if self.enabled.xchg(false, kernel::sync::atomic::Full) {
-            let keep = self.found_control & !(control::IOMMU_EN | control::CMD_BUF_EN);
-            self.regs.io().write64(keep, regs::CONTROL);
-        }
-    }
-}
-
-impl Drop for Hardware {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 /// One unit.
 #[pin_data]
 pub(crate) struct Unit {
@@ -145,69 +114,6 @@ impl AsRef<IommuDevice> for Unit {
     }
 }
 
-/// What can be known of a unit before it is touched.
-pub(super) struct Found {
-    regs: Regs,
-    features: Features,
-    np_cache: bool,
-    control: u64,
-}
-
-/// Claims and reads a unit; changes nothing but one register, which is put back.
-///
-/// # Errors
-///
-/// - `EBUSY`: a C driver has the registers.
-/// - `ENODEV`: nothing answers there, or it cannot translate.
-pub(super) fn find(ivhd: &Ivhd<'_>) -> Result<Found> {
-    let range = ivhd.registers().map_err(|e| {
-        pr_err!("{}; the unit is left alone\n", Show(e));
-        ENODEV
-    })?;
-    let regs = Regs::new(range.first(), c"rust_iommu")?;
-    let io = regs.io();
-    let efr = io.read64(regs::EFR);
-    let control = io.read64(regs::CONTROL);
-    let base = io.read64(regs::DEV_TAB_BASE);
-    // A register that keeps what is written tells a unit from a hole in the address map. The
-    // table base matters only while the unit is enabled, and then it need not be asked.
-    let answers = control != u64::MAX && efr != u64::MAX && {
-        control & control::IOMMU_EN != 0 || {
-            let probe = 0x0000_0000_1234_5000;
-            io.write64(probe, regs::DEV_TAB_BASE);
-            let kept = io.read64(regs::DEV_TAB_BASE);
-            io.write64(base, regs::DEV_TAB_BASE);
-            kept == probe
-        }
-    };
-    if !answers {
-        pr_err!(
-            "no IOMMU answers at {}; the unit is left alone\n",
-            Show(range)
-        );
-        return Err(ENODEV);
-    }
-    let features = Features::decode(efr, io.read64(regs::EFR2));
-    if features.host_levels().is_none() {
-        pr_err!(
-            "IOMMU at {} cannot translate (HATS); it is left alone\n",
-            Show(range)
-        );
-        return Err(ENODEV);
-    }
-    let (bus, devfn) = (ivhd.unit.rid.bus(), ivhd.unit.rid.devfn());
-    let np_cache = PciDev::find(ivhd.unit.segment, bus, devfn)
-        .and_then(|dev| dev.read_config(ivhd.capability))
-        // A unit whose function cannot be read is treated as one that caches: slower, never wrong.
-        .is_none_or(|header| header & CAP_NP_CACHE != 0);
-    Ok(Found {
-        regs,
-        features,
-        np_cache,
-        control,
-    })
-}
-
 impl Unit {
     /// Builds a unit's tables in memory. Hardware is not touched yet.
     ///
@@ -218,13 +124,8 @@ impl Unit {
         let (id, flags) = (ivhd.unit, ivhd.flags);
         let name = CString::try_from_fmt(fmt!("amd-vi{}", index));
         let ranges = ranges_of(ivhd);
-        let hw = Hardware {
-            regs: found.regs,
-            found_control: found.control,
-            enabled: Atomic::new(false),
-        };
         try_pin_init!(Self {
-            hw,
+            hw: found.hw,
             index,
             name: name?,
             id,
@@ -359,23 +260,13 @@ impl Unit {
     ///
     /// # Errors
     ///
-    /// `EIO` or `ETIMEDOUT` if the unit does not complete commands; it is as it was then.
+    /// `EIO` or `ETIMEDOUT` if the unit does not complete commands; it is disabled then.
     pub(super) fn start(&self) -> Result {
         let io = self.hw.regs.io();
-        let stop = control::CMD_BUF_EN
-            | control::EVENT_LOG_EN
-            | control::EVENT_INT_EN
-            | control::COM_WAIT_INT_EN
-            | control::PPR_LOG_EN
-            | control::PPR_INT_EN
-            | control::PPR_EN
-            | control::GA_LOG_EN
-            | control::GA_INT_EN;
-        let mut ctl = self.hw.found_control & !stop;
-        if self.hw.found_control & control::IOMMU_EN != 0 {
+        if self.hw.was_enabled() {
             pr_warn!("{}: was left enabled; taking over\n", self.name());
         }
-        io.write64(ctl, regs::CONTROL);
+        let mut ctl = self.hw.quiesce()?;
 
         // CAST: a constant of 2 MiB.
         let table = regs::dev_tab_base(Oa(self.table.phys()), TABLE_BYTES as u64).ok_or(EINVAL)?;
@@ -406,8 +297,7 @@ impl Unit {
             }
         }
         ctl |= control::EVENT_LOG_EN | control::EVENT_INT_EN | control::CMD_BUF_EN;
-        io.write64(ctl | control::IOMMU_EN, regs::CONTROL);
-        self.hw.enabled.store(true, Relaxed);
+        self.hw.enable(ctl);
         let flushed = self.flush_everything();
         if flushed.is_err() {
             self.stop();
@@ -459,7 +349,7 @@ impl Unit {
                 "ok"
             },
             self.faults.total(),
-            self.hw.found_control & control::IOMMU_EN != 0
+            self.hw.was_enabled()
         )
     }
 

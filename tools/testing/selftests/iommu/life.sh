@@ -17,6 +17,8 @@ rebind unbind
 for d in ahci; do for x in /sys/bus/pci/drivers/$d/0000*; do [ -e "$x" ] && echo "${x##*/}" >/sys/bus/pci/drivers/$d/unbind; done; done
 echo 1 >$D/release; t $? "release with nothing bound"
 rmmod rust_iommu; t $? "removal"
+# What the unit still points to would be the module's freed memory: overwrite all that is free.
+fill_free
 for bad in unit=foo dma=foo; do
 	insmod "$KO" $bad 2>/dev/null; [ $? != 0 ] && dmesg | grep -q "$bad: unknown value; one of"; t $? "$bad is refused with the list"
 done
