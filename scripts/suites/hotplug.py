@@ -20,6 +20,8 @@ while [ $i -lt $CYCLES ]; do
     echo "GONE $i $(pages)"
     i=$((i + 1))
 done
+# The disk is gone before the slot is: without waiting the machine might end before the host knows.
+wait_host done
 """
 
 
@@ -41,6 +43,7 @@ def run(suite):
                 m.qmp("device_del", id="hot")
                 m.qmp_client.wait_event("DEVICE_DELETED", 60)
                 m.wait_for(f"GONE {i}\\b", 60)
+            m.send("done")
         except Exception as e:  # pylint: disable=broad-except
             reason = f"{type(e).__name__}: {e}"
         r = m.finish()

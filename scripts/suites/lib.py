@@ -32,15 +32,18 @@ class Suite:
         self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
         print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
 
-    def guest(self, script, before="", **config):
+    def guest(self, script, before="", title="", **config):
         """Boots, runs a guest script of the selftests, and reports its TAP lines as tests."""
         config = {"driver": self.options.driver, "flavour": self.options.flavour} | config
-        name = f"{self.name}[{config['driver']}]"
+        name = f"{self.name}[{config['driver']}]" + (f" {title}:" if title else "")
         with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
             r = Machine(script=before + f.read(), **config).run()
-        tests = re.findall(r"^(not ok|ok) \d+ - (.*)$", r.output, re.M)
+        tests = re.findall(r"^(not ok|ok) \d+ (?:- )?(.*)$", r.output, re.M)
         plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
         for state, text in tests:
+            if text.startswith("# SKIP"):
+                print(f"skip {name} {text[7:]}", flush=True)
+                continue
             self.result(f"{name} {text}", "" if state == "ok" else "the guest says so", r.log)
         if plan != [str(len(tests))] or not tests:
             self.result(f"{name} plan", f"{len(tests)} results, plan {plan}: {r.reason}", r.log)

@@ -12,6 +12,7 @@ from suites.lib import Options, Suite  # noqa: E402
 
 SUITES = {
     "translate": "translate",
+    "reach": "reach",
     "io": "io",
     "life": "life",
     "binding": "binding",

@@ -120,13 +120,19 @@ def read_input(path, what):
 
 
 def build_static(source):
-    """Compiles a C file with the tool root's gcc, statically; returns the program's path."""
-    text = read_input(source, "C source")
-    name = os.path.splitext(os.path.basename(source))[0]
-    out = cache("guest-bin", f"{name}-{digest(text)}", name)
+    """Compiles a C file with the tool root's gcc, statically; returns the program's path.
+
+    The kernel's kselftest.h can be included, and headers beside the file.
+    """
+    folder, file = os.path.split(os.path.abspath(source))
+    headers = sorted(f for f in os.listdir(folder) if f.endswith(".h")) if os.path.isdir(folder) else []
+    text = [read_input(source, "C source"), *(read_input(os.path.join(folder, h), "header") for h in headers)]
+    name = os.path.splitext(file)[0]
+    out = cache("guest-bin", f"{name}-{digest(*text)}", name)
     if not os.path.exists(out):
         partial = f"{out}.{os.getpid()}.partial"
-        cc = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", partial, os.path.abspath(source)]
-        in_root_output(cc, [os.path.dirname(os.path.abspath(source))])
+        kselftest = os.path.join(paths()["SRC"], "tools/testing/selftests")
+        cc = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-isystem", kselftest, "-o", partial, f"{folder}/{file}"]
+        in_root_output(cc, [folder, kselftest])
         os.replace(partial, out)
     return out

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What devices in the hands of user space can reach: edu and iommu-testdev by way of VFIO."""
+
+import os
+import re
+import tempfile
+
+from .lib import TOP
+
+FAULT = {"rust": "rust_iommu: amd-vi0: ", "c": "IO_PAGE_FAULT"}
+
+
+def run(suite):
+    """One boot a device; what the program says was refused, QEMU must have refused."""
+    driver = suite.options.driver
+    for device, ids in [("edu", "1234:11e8"), ("testdev", "1b36:0005")]:
+        with tempfile.TemporaryDirectory() as tmp:
+            r = suite.guest("vfio_dma.sh", before=f"DEVICE={ids}\nFAULT='{FAULT[driver]}'\n", title=device, devices=[device],
+                            tools=[os.path.join(TOP, "tools/testing/selftests/iommu/vfio_dma.c")],
+                            modules=["vfio_iommu_type1=allow_unsafe_interrupts=1", "vfio-pci"],
+                            traces=[f"amdvi_page_fault:{tmp}/trace"])
+            with open(f"{tmp}/trace", encoding="utf-8") as f:
+                seen = {int(x, 16) for x in re.findall(r"guest physical address (0x[0-9a-f]+)", f.read())}
+        refused = {int(x, 16) for x in re.findall(r"^# refused (0x[0-9a-f]+)", r.output, re.M)}
+        missing = ", ".join(hex(x) for x in sorted(refused - seen))
+        suite.result(f"{suite.name}[{driver}] {device}: the unit refused at these addresses",
+                     "" if refused and not missing else f"the trace lacks {missing or 'all'}", r.log)
