@@ -32,12 +32,23 @@ class Suite:
         self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
         print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
 
-    def guest(self, script, before="", title="", **config):
-        """Boots, runs a guest script of the selftests, and reports its TAP lines as tests."""
+    def guest(self, script, before="", title="", talk=None, **config):
+        """Boots, runs a guest script of the selftests, and reports its TAP lines as tests.
+
+        `talk` has for patterns of the script's lines what is then called, with the machine and the
+        pattern's first group, while the guest waits for a line in return.
+        """
         config = {"driver": self.options.driver, "flavour": self.options.flavour} | config
         name = f"{self.name}[{config['driver']}]" + (f" {title}:" if title else "")
         with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
-            r = Machine(script=before + f.read(), **config).run()
+            machine = Machine(script=before + f.read(), on_line=lambda *line: answer(*line), **config)
+
+        def answer(source, line):
+            for pattern, then in (talk or {}).items() if source == "script" else ():
+                if found := re.search(pattern, line):
+                    then(machine, found[1])
+
+        r = machine.run()
         tests = re.findall(r"^(not ok|ok) \d+ (?:- )?(.*)$", r.output, re.M)
         plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
         for state, text in tests:

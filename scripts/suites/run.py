@@ -13,6 +13,7 @@ from suites.lib import Options, Suite  # noqa: E402
 SUITES = {
     "translate": "translate",
     "reach": "reach",
+    "oracle": "oracle",
     "io": "io",
     "life": "life",
     "binding": "binding",

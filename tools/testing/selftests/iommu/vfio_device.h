@@ -31,7 +31,7 @@ static inline int vfio_open_or_exit(const char *path, const char *hint)
 	return fd;
 }
 
-/* Maps BAR 0 and lets the device master the bus. */
+/* Maps BAR 0, if there is one, and lets the device master the bus. */
 static inline void vfio_enable(struct vfio_device *dev)
 {
 	struct vfio_region_info config = { .argsz = sizeof(config),
@@ -48,6 +48,9 @@ static inline void vfio_enable(struct vfio_device *dev)
 	if (pwrite(dev->fd, &command, 2, config.offset + PCI_COMMAND) != 2)
 		ksft_exit_fail_perror("writing the command register");
 	dev->bar_len = bar.size;
+	dev->bar = NULL;
+	if (!bar.size)
+		return;
 	dev->bar = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, dev->fd, bar.offset);
 	if (dev->bar == MAP_FAILED)
 		ksft_exit_fail_perror("mapping BAR 0");
