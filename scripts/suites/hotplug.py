@@ -29,7 +29,7 @@ def run(suite):
     """Cycles over QMP; the number of IOMMU pages after each removal must not grow."""
     quick = suite.options.quick
     cycles = 10 if quick else 100
-    m = Machine(driver=suite.options.driver, flavour=suite.options.flavour, script=f"CYCLES={cycles}\n" + GUEST,
+    m = Machine(**suite.options.machine(), script=f"CYCLES={cycles}\n" + GUEST,
                 devices=["port"], modules=["nvme"], timeout=400,
                 machine_args="-blockdev null-co,node-name=hd0,size=67108864,read-zeroes=on")
     gone = []

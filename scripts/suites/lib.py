@@ -18,6 +18,11 @@ class Options:
     driver: str = "rust"
     flavour: str = "lean"
     quick: bool = False
+    ko: str = ""
+
+    def machine(self):
+        """What all machines of a suite have in common."""
+        return {"driver": self.driver, "flavour": self.flavour, "ko": self.ko}
 
 
 class Suite:
@@ -38,7 +43,9 @@ class Suite:
         `talk` has for patterns of the script's lines what is then called, with the machine and the
         pattern's first group, while the guest waits for a line in return.
         """
-        config = {"driver": self.options.driver, "flavour": self.options.flavour} | config
+        config = self.options.machine() | config
+        if config["driver"] != "rust":
+            config["ko"] = ""
         name = f"{self.name}[{config['driver']}]" + (f" {title}:" if title else "")
         with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
             machine = Machine(script=before + f.read(), on_line=lambda *line: answer(*line), **config)

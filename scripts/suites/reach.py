@@ -13,11 +13,13 @@ FAULT = {"rust": "rust_iommu: amd-vi0: ", "c": "IO_PAGE_FAULT"}
 def run(suite):
     """One boot a device; what the program says was refused, QEMU must have refused."""
     driver = suite.options.driver
+    tools = os.path.join(TOP, "tools/testing/selftests/iommu")
+    vfio = ["vfio_iommu_type1=allow_unsafe_interrupts=1", "vfio-pci"]
+    suite.guest("claimed.sh", devices=["testdev"], tools=[f"{tools}/vfio_claim.c"], modules=vfio)
     for device, ids in [("edu", "1234:11e8"), ("testdev", "1b36:0005")]:
         with tempfile.TemporaryDirectory() as tmp:
             r = suite.guest("vfio_dma.sh", before=f"DEVICE={ids}\nFAULT='{FAULT[driver]}'\n", title=device, devices=[device],
-                            tools=[os.path.join(TOP, "tools/testing/selftests/iommu/vfio_dma.c")],
-                            modules=["vfio_iommu_type1=allow_unsafe_interrupts=1", "vfio-pci"],
+                            tools=[f"{tools}/vfio_dma.c"], modules=vfio,
                             traces=[f"amdvi_page_fault:{tmp}/trace"])
             with open(f"{tmp}/trace", encoding="utf-8") as f:
                 seen = {int(x, 16) for x in re.findall(r"guest physical address (0x[0-9a-f]+)", f.read())}

@@ -28,6 +28,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--driver", choices=["rust", "c"], default="rust")
     p.add_argument("--flavour", choices=["lean", "debug"], default="lean")
+    p.add_argument("--ko", default="", help="the module to test instead of the flavour's")
     p.add_argument("--quick", action="store_true", help="fewer repetitions")
     p.add_argument("suites", nargs="*", metavar="SUITE", help=f"of: {', '.join(SUITES)} (default all)")
     a = p.parse_args()
@@ -36,7 +37,7 @@ def main():
         p.error(f"no suite {', '.join(wrong)} (there is: {', '.join(SUITES)})")
     passed = failed = 0
     for name in a.suites or SUITES:
-        suite = Suite(name, Options(a.driver, a.flavour, a.quick))
+        suite = Suite(name, Options(a.driver, a.flavour, a.quick, a.ko))
         try:
             importlib.import_module(f"suites.{SUITES[name]}").run(suite)
         except Exception as e:  # a suite that breaks is a failure, and the others still run

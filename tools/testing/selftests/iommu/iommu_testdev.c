@@ -136,6 +136,23 @@ static void find_device(const char *ids, char *bdf, size_t size)
 		die("no device %s", ids);
 }
 
+/* Lets a device that a driver holds answer at its BAR. */
+static void enable_memory(const char *bdf)
+{
+	uint16_t command;
+	char path[512];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", bdf);
+	fd = open(path, O_RDWR);
+	if (fd < 0 || pread(fd, &command, 2, 4) != 2)
+		die("%s: %s", path, strerror(errno));
+	command |= 2;
+	if (pwrite(fd, &command, 2, 4) != 2)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
 static volatile uint32_t *map_registers(const char *bdf)
 {
 	char path[512];
@@ -146,8 +163,11 @@ static volatile uint32_t *map_registers(const char *bdf)
 	fd = open(path, O_WRONLY);
 	if (fd < 0)
 		die("no device %s", bdf);
-	if (write(fd, "1", 1) != 1)
-		die("cannot enable %s: %s", bdf, strerror(errno));
+	if (write(fd, "1", 1) != 1) {
+		if (errno != EBUSY)
+			die("cannot enable %s: %s", bdf, strerror(errno));
+		enable_memory(bdf);
+	}
 	close(fd);
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", bdf);
 	fd = open(path, O_RDWR | O_SYNC);
