@@ -45,8 +45,6 @@ MUTANTS = [
            "            read: prot.read,\n            write: prot.write,\n        };\n        match domain.map(",
            "            read: true,\n            write: prot.write,\n        };\n        match domain.map(",
            "reach", "write-only"),
-    Mutant("entries-not-invalidated", f"{AMD}/unit.rs", "*slot = Command::invalidate_devtab_entry(rid);", "*slot = Command::invalidate_devtab_entry(Rid(rid.0 & 7));",
-           "translate", "blocked"),
     Mutant("blocked-passes", f"{AMD}/unit.rs", "let dte = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);", "let dte = Some(Dte::identity(IDENTITY_DID));",
            "reach", "claimed"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",

@@ -18,6 +18,7 @@ SUITES = {
     "life": "life",
     "binding": "binding",
     "types": "group_types",
+    "inject": "inject",
     "hotplug": "hotplug",
     "ivrs": "ivrs",
 }

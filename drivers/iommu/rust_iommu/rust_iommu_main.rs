@@ -47,11 +47,18 @@ struct RustIommu {
 impl kernel::Module for RustIommu {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let params = params::Params::read()?;
-        let driver = amd_vi::find(params.dma).inspect_err(|e| {
-            if *e == ENODEV {
-                pr_err!("no IOMMU that this version can drive\n");
-            }
-        })?;
+        Self::start(module, params).inspect_err(|e| match *e {
+            ENODEV => pr_err!("no IOMMU that this version can drive\n"),
+            // Said where it was found.
+            EBUSY => (),
+            e => pr_err!("cannot start ({:?}); all units are as they were\n", e),
+        })
+    }
+}
+
+impl RustIommu {
+    fn start(module: &'static ThisModule, params: params::Params) -> Result<Self> {
+        let driver = amd_vi::find(params.dma)?;
         let machine = machine::Machine::new(module, driver)?;
         let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
         let debugfs = debugfs::Files::new(&machine)?;

@@ -523,10 +523,13 @@ pub fn attached<T: Driver>(dev: &Device) -> Attached {
 ///
 /// The device's domain does not change meanwhile: it has no driver yet, or the caller is its
 /// driver.
-pub fn attached_domain<T: Driver, R>(dev: &Device, f: impl FnOnce(&T::Domain) -> R) -> Option<R> {
+pub fn attached_domain<T: Driver, R>(
+    dev: &Device,
+    f: impl FnOnce(&T::Device, &T::Domain) -> R,
+) -> Option<R> {
     // SAFETY: as in `attached`.
     let b = unsafe { DeviceBox::<T>::of(as_raw(dev)) }?;
-    b.domain().map(f)
+    b.domain().map(|domain| f(b.data(), domain))
 }
 
 // The callbacks. All `unsafe` below rests on the core's contract: devices are alive and, but for

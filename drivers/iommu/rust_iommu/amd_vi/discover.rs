@@ -87,6 +87,8 @@ pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
                 pr_err!("the C driver owns the IOMMU; boot with amd_iommu=off to use this one\n");
                 return Err(EBUSY);
             }
+            // Some other time all units can be driven.
+            Err(e) if e == ENOMEM => return Err(ENOMEM),
             Err(e) => pr_err!(
                 "unit {} at {:#x} cannot be driven ({:?}); its devices stay untranslated\n",
                 Show(ivhd.unit),

@@ -23,6 +23,7 @@ use iommu_core::{
 };
 use kernel::{
     error::code::*,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -103,12 +104,34 @@ pub(crate) struct Device {
     /// Every requester ID its requests may carry, its own first.
     pub(crate) rids: KVec<Rid>,
     state: Atomic<u32>,
+    /// What an attach has to put back if it fails; has room for all requester IDs, as an attach
+    /// must not fail for want of memory.
+    undo: Pin<KBox<Mutex<KVec<(Rid, Dte)>>>>,
     pub(crate) maps: Atomic<u64>,
     pub(crate) unmaps: Atomic<u64>,
     pub(crate) faults: Atomic<u64>,
 }
 
 impl Device {
+    /// A blocked device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn new(id: Sbdf, unit: usize, rids: KVec<Rid>) -> Result<Self> {
+        let undo = KVec::with_capacity(rids.len(), GFP_KERNEL)?;
+        Ok(Self {
+            id,
+            unit,
+            rids,
+            state: Atomic::new(State::Blocked.to_word()),
+            undo: KBox::pin_init(new_mutex!(undo), GFP_KERNEL)?,
+            maps: Atomic::new(0),
+            unmaps: Atomic::new(0),
+            faults: Atomic::new(0),
+        })
+    }
+
     /// What the device is attached to.
     pub(crate) fn state(&self) -> State {
         State::from_word(self.state.load(Relaxed))
@@ -169,15 +192,16 @@ impl AmdVi {
     /// back.
     fn set_entries(&self, dev: &Device, entry: impl Fn(&Unit, Rid) -> Option<Dte>) -> Result {
         let unit = self.unit(dev.unit)?;
-        let mut old = KVec::with_capacity(dev.rids.len(), GFP_KERNEL)?;
+        let mut undo = dev.undo.lock();
+        undo.clear();
         for rid in dev.rids.iter() {
             let Some(target) = entry(unit, *rid) else {
                 continue;
             };
             match unit.set_entry(*rid, &target) {
-                Ok(was) => old.push((*rid, was), GFP_KERNEL)?,
+                Ok(was) => undo.push_within_capacity((*rid, was))?,
                 Err(e) => {
-                    for (rid, was) in old.iter().rev() {
+                    for (rid, was) in undo.iter().rev() {
                         // The unit is broken; the memory is right at least.
                         let _ = unit.set_entry(*rid, was);
                     }
@@ -217,7 +241,6 @@ impl AmdVi {
 
     /// Attaches a paging domain.
     fn to_paging(&self, dev: &Device, old: Option<&Domain>, new: &Domain) -> Result {
-        self.reserve_for(dev, new)?;
         new.add_user(dev.unit);
         let set = self.set_entries(dev, |unit, rid| {
             unit.paging(rid, new.root(), new.levels(), new.id())
@@ -232,7 +255,12 @@ impl AmdVi {
         Ok(())
     }
 
-    /// Keeps the device's reserved regions out of the domain's own IOVA space.
+    /// Keeps the device's reserved regions out of the domain's own IOVA space, before our DMA API
+    /// serves the device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     fn reserve_for(&self, dev: &Device, domain: &Domain) -> Result {
         for (range, _) in ops::fixed_regions() {
             domain.reserve(range)?;

@@ -18,10 +18,7 @@ use kernel::{
     error::code::*,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Relaxed,
         Arc, //
     }, //
 };
@@ -38,6 +35,7 @@ use kernel_iommu::{
         group::Group,
         ops::{
             attached,
+            attached_domain,
             Attached,
             Capability,
             DomainType,
@@ -61,7 +59,6 @@ use super::{
     AmdVi,
     Device,
     Domain,
-    State,
     SLOT, //
 };
 use crate::{
@@ -124,8 +121,20 @@ impl AmdVi {
         if pdev.is_untrusted() || !is_coherent(dev) || !dma_ops::available() {
             return;
         }
-        kernel_iommu::iommu::ops::attached_domain::<Self, _>(dev, |domain| domain.serve());
-        dma_ops::install::<Self>(dev);
+        let ready = attached_domain::<Self, _>(dev, |data, domain| {
+            self.reserve_for(data, domain)?;
+            domain.serve();
+            Ok::<(), Error>(())
+        });
+        match ready {
+            Some(Ok(())) => dma_ops::install::<Self>(dev),
+            Some(Err(e)) => pr_warn!(
+                "{}: its reserved regions cannot be kept ({:?}); the core serves its DMA\n",
+                Show(group::sbdf(&pdev)),
+                e
+            ),
+            None => {}
+        }
     }
 
     /// Is any function of the group in use by a driver already? Ports and bridges do not count:
@@ -183,18 +192,7 @@ impl Driver for AmdVi {
                 rids.push(alias, GFP_KERNEL)?;
             }
         }
-        let data = Arc::new(
-            Device {
-                id,
-                unit: unit.index,
-                rids,
-                state: Atomic::new(State::Blocked.to_word()),
-                maps: Atomic::new(0),
-                unmaps: Atomic::new(0),
-                faults: Atomic::new(0),
-            },
-            GFP_KERNEL,
-        )?;
+        let data = Arc::new(Device::new(id, unit.index, rids)?, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
         self.devices.lock().push(data, GFP_KERNEL)?;
         Ok((unit.clone(), boxed))

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every allocation of load, attach and map fails once (debug kernel: failslab and fail_page_alloc)."""
+
+import os
+
+from .lib import TOP
+
+
+def run(suite):
+    """One boot. Loading has some 2000 allocations, most of them the kernel's own in sysfs: the quick
+    form takes each 61st."""
+    if suite.options.flavour != "debug" or suite.options.driver != "rust":
+        print("skip inject: needs the debug flavour and our driver", flush=True)
+        return
+    ko = suite.options.ko or os.path.join(TOP, "build/debug/rust_iommu.ko")
+    suite.guest("inject.sh", before=f"LOAD_STEP={61 if suite.options.quick else 1}\n", driver="none", load=False,
+                devices=["nvme", "testdev"], files=[f"{ko}:/lib/modules/rust_iommu.ko"],
+                modules=[], tools=[os.path.join(TOP, "tools/testing/selftests/iommu/inject.c")],
+                timeout=150 if suite.options.quick else 900)
