@@ -21,7 +21,8 @@ load() {
 }
 
 # TAP: ok TEXT and fail TEXT print one result, check TEXT COMMAND... runs the command for it,
-# and "plan" at the end prints the count and gives the script's status.
+# and "plan" at the end prints the count and gives the script's status; with LEAKS set, a leak that
+# kmemleak finds is a failure, too.
 VM_TESTS=0
 VM_FAILED=0
 ok() {
@@ -58,6 +59,7 @@ eq() {
 	if [ "$2" = "$3" ]; then ok "$1"; else fail "$1: wanted '$2', got '$3'"; fi
 }
 plan() {
+	[ -z "$LEAKS" ] || check "no memory leaked" kmemleak_check
 	echo "1..$VM_TESTS"
 	[ "$VM_FAILED" = 0 ]
 	exit

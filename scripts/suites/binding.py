@@ -4,4 +4,4 @@
 
 def run(suite):
     """One boot."""
-    suite.guest("binding.sh", before=f"CYCLES={10 if suite.options.quick else 50}\n", devices=["nvme"])
+    suite.guest("binding.sh", leaks=True, before=f"CYCLES={10 if suite.options.quick else 50}\n", devices=["nvme"])

@@ -4,4 +4,4 @@
 
 def run(suite):
     """One boot."""
-    suite.guest("types.sh", devices=["nvme"])
+    suite.guest("types.sh", leaks=True, devices=["nvme"])

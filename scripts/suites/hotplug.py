@@ -22,6 +22,7 @@ while [ $i -lt $CYCLES ]; do
 done
 # The disk is gone before the slot is: without waiting the machine might end before the host knows.
 wait_host done
+[ "$VM_FLAVOUR" = lean ] || kmemleak_check || exit 1
 """
 
 

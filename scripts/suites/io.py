@@ -15,12 +15,12 @@ def run(suite):
         with tempfile.TemporaryDirectory() as tmp:
             with open(f"{tmp}/serve", "wb") as f:
                 f.write(data)
-            r = suite.guest("io.sh", before=f"BIG={64 if small else 256}\nSUM={wanted}\n", programs=["fio"],
-                            devices=["nvme", "ahci-disk", "usb-disk", "virtio-blk", "e1000e"], timeout=300,
+            r = suite.guest("io.sh", leaks=True, before=f"BIG={64 if small else 256}\nSUM={wanted}\n", programs=["fio"],
+                            devices=["nvme", "ahci-disk", "usb-disk", "virtio-blk", "e1000e", "virtio-net"], timeout=300,
                             rust_params=f"dma={dma}" if dma else "", serve=f"{tmp}/serve", sink=f"{tmp}/sink")
             got = b""
             if os.path.exists(f"{tmp}/sink"):
                 with open(f"{tmp}/sink", "rb") as f:
                     got = f.read()
-            same = hashlib.sha256(got).hexdigest() == wanted
-            suite.result(f"io {dma} upload arrived intact", "" if same else f"{len(got)} bytes, wrong checksum", r.log)
+            reason = "" if got == data * 2 else f"{len(got)} bytes of {2 * len(data)}, or wrong ones"
+            suite.result(f"io {dma} uploads arrived intact", reason, r.log)

@@ -37,7 +37,7 @@ class Suite:
         self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
         print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
 
-    def guest(self, script, before="", title="", talk=None, **config):
+    def guest(self, script, before="", title="", talk=None, leaks=False, **config):
         """Boots, runs a guest script of the selftests, and reports its TAP lines as tests.
 
         `talk` has for patterns of the script's lines what is then called, with the machine and the
@@ -46,6 +46,8 @@ class Suite:
         config = self.options.machine() | config
         if config["driver"] != "rust":
             config["ko"] = ""
+        # What kmemleak finds counts, at the price of some 20 s.
+        before += "LEAKS=1\n" if leaks and config["flavour"] == "debug" else ""
         name = f"{self.name}[{config['driver']}]" + (f" {title}:" if title else "")
         with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
             machine = Machine(script=before + f.read(), on_line=lambda *line: answer(*line), **config)

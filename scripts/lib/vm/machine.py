@@ -140,7 +140,7 @@ class Machine:
             shutil.copyfile(self.config.serve, f"{self.tmp}/serve")
         if self.config.sink:
             with open(f"{self.tmp}/sink.sh", "w", encoding="utf-8") as f:
-                f.write(f"cat >{self.tmp}/sink\necho done\n")
+                f.write(f"cat >>{self.tmp}/sink\necho done\n")
 
     def _argv(self, kernel, devices):
         c, t = self.config, self.tmp
