@@ -49,6 +49,8 @@ MUTANTS = [
            "reach", "claimed"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
            "life", "plan"),
+    Mutant("addresses-reused-in-doubt", "drivers/iommu/rust_iommu/dma.rs", "    if flushed.is_err() {", "    if flushed.is_err() && len == 0 {",
+           "life", "kept back"),
     Mutant("overflow-not-restarted", f"{AMD}/events.rs", "            self.restart();\n", "            let _ = Self::restart;\n",
            "life", "events after an overflow"),
     Mutant("faults-not-limited", "drivers/iommu/rust_iommu/fault.rs", "const BURST: u32 = 10;", "const BURST: u32 = 1 << 30;",

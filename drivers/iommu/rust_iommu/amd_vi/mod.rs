@@ -291,7 +291,16 @@ impl Flush<AmdV1> for AmdVi {
     fn after_map(&self, domain: &Domain, range: Range) -> Result {
         for u in self.units.iter() {
             if u.np_cache && domain.is_used_by(u.index) {
-                u.wait(u.queue_invalidate(domain.id(), Pages::covering(range))?)?;
+                let done = u
+                    .queue_invalidate(domain.id(), Pages::covering(range))
+                    .and_then(|ticket| u.wait(ticket));
+                // A unit that completes no commands may still hold "absent" for these addresses:
+                // then the device faults. But what was in use before is never used again, so most
+                // likely it walks the table and all is well, while a map that fails for ever
+                // would stop the machine's disks.
+                if done.is_err() && !u.queue.is_broken() {
+                    return done;
+                }
             }
         }
         Ok(())
