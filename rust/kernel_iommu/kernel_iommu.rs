@@ -28,9 +28,11 @@ pub mod ratelimit;
 /// The IOMMU core's side.
 #[path = "../kernel/iommu"]
 pub mod iommu {
+    mod callbacks;
     pub(crate) mod coherent;
     pub mod device;
     pub mod dma_ops;
+    pub mod driver;
     pub mod group;
     pub mod ops;
     pub mod resv;

@@ -26,10 +26,8 @@ use kernel::{
 use super::{
     coherent,
     device::as_raw,
-    ops::{
-        DeviceBox,
-        Driver, //
-    }, //
+    driver::Driver,
+    ops::DeviceBox, //
 };
 
 mod ffi {

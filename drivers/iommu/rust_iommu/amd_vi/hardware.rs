@@ -81,10 +81,8 @@ impl Hardware {
         let io = self.regs.io();
         let off = self.control & !rings;
         io.write64(off, regs::CONTROL);
-        let running = status::CMD_BUF_RUN
-            | status::EVENT_LOG_RUN
-            | status::PPR_LOG_RUN
-            | status::GA_LOG_RUN;
+        let running =
+            status::CMD_BUF_RUN | status::EVENT_LOG_RUN | status::PPR_LOG_RUN | status::GA_LOG_RUN;
         let stopped = read_poll_timeout(
             || Ok(io.read64(regs::STATUS)),
             |s| s & running == 0,
@@ -199,4 +197,3 @@ pub(super) fn find(ivhd: &Ivhd<'_>) -> Result<Found> {
         np_cache,
     })
 }
-

@@ -34,9 +34,9 @@ use kernel::{
         Mutex, //
     }, //
 };
-use kernel_iommu::iommu::ops::{
-    Slot,
-    StaticDomain, //
+use kernel_iommu::iommu::{
+    driver::StaticDomain,
+    ops::Slot, //
 };
 
 use crate::{
@@ -97,6 +97,9 @@ impl State {
     }
 }
 
+/// Device-table entries with their requester IDs.
+type Entries = KVec<(Rid, Dte)>;
+
 /// A probed device.
 pub(crate) struct Device {
     pub(crate) id: Sbdf,
@@ -106,7 +109,7 @@ pub(crate) struct Device {
     state: Atomic<u32>,
     /// What an attach has to put back if it fails; has room for all requester IDs, as an attach
     /// must not fail for want of memory.
-    undo: Pin<KBox<Mutex<KVec<(Rid, Dte)>>>>,
+    undo: Pin<KBox<Mutex<Entries>>>,
     pub(crate) maps: Atomic<u64>,
     pub(crate) unmaps: Atomic<u64>,
     pub(crate) faults: Atomic<u64>,

@@ -32,19 +32,21 @@ use kernel_iommu::{
             Request,
             SgList, //
         },
-        group::Group,
-        ops::{
-            attached,
-            attached_domain,
-            Attached,
+        driver::{
             Capability,
             DomainType,
             Driver,
             Geometry,
             Prot,
-            Slot,
             Span,
             StaticDomain, //
+        },
+        group::Group,
+        ops::{
+            attached,
+            attached_domain,
+            Attached,
+            Slot, //
         },
         resv::{
             Kind,
