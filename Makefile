@@ -3,7 +3,7 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 LLVM ?= 1
 
-.PHONY: modules modules_install clean demo check bench setup
+.PHONY: modules modules_install clean demo check setup
 
 modules modules_install clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) LLVM=$(LLVM) $@

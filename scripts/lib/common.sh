@@ -59,7 +59,7 @@ in_root() {
 		return
 	}
 	local ns=(--mount --fork --kill-child)
-	[ "$(id -u)" = 0 ] || ns+=(--user --map-root-user)
+	[ "$(id -u)" = 0 ] || ns+=(--user --map-root-user --map-auto)
 	RUST_IOMMU_BINDS="$TOP:$CACHE:${KERNEL_SRC:-}:${KDIR:-}:${IN_ROOT_BINDS:-}:$PWD" \
 		unshare "${ns[@]}" bash "$TOP/scripts/lib/enter.sh" "$ROOT" "$PWD" "$@"
 }
