@@ -6,20 +6,27 @@
 //! one domain. A requester ID may have no device behind it. The result is a function of the topology
 //! alone: neither the order of the input nor the groups of an earlier call have a say in it.
 //!
-//! The rules are those of `pci_device_group()`, without its dependence on which group is found first:
+//! The rules:
 //!
-//! 1. one requester ID, one group: quirk, firmware and bridge aliases, shared directly or through an
-//!    ID that has no device, on whatever bus ([`Rule::DmaAlias`], [`Rule::FirmwareAlias`],
-//!    [`Rule::BridgeAlias`], [`Rule::RealDma`]);
+//! 1. one requester ID, one group: quirk, firmware and bridge aliases and phantom functions, shared
+//!    directly or through an ID that has no device, on whatever bus ([`Rule::DmaAlias`],
+//!    [`Rule::PhantomFunction`], [`Rule::FirmwareAlias`], [`Rule::BridgeAlias`], [`Rule::RealDma`]);
 //! 2. everything below a bridge that puts its own requester ID on requests ([`Rule::SharedBus`]);
-//! 3. functions of one slot that do not isolate from each other ([`Rule::Multifunction`]); a function
-//!    that does isolate stays out although its siblings do not;
-//! 4. a function and the port above it, where that port or one above does not redirect peer-to-peer
-//!    requests ([`Rule::NoAcs`]).
+//! 3. the functions of one device, if one of them does not keep its requests from the others
+//!    ([`Rule::Multifunction`]): whether those isolate themselves does not matter, as they are what
+//!    is reached; and the companions of a USB controller ([`Rule::Companion`]);
+//! 4. the ports of a switch, if one of them forwards requests to the others ([`Rule::OpenSwitch`]);
+//! 5. a function and the port above it, where requests can come down without having passed the unit:
+//!    that port or one above it does not redirect ([`Rule::NoAcs`]), or a neighbour of one of them
+//!    does not ([`Rule::OpenNeighbour`]).
 //!
-//! As in Linux, two downstream ports of one switch are not joined although neither has ACS.
+//! So two functions are apart exactly if neither can reach the other past the unit, and no two
+//! requester IDs of theirs are one. `pci_device_group()` has the same aim, but joins what it finds
+//! first: it leaves a function with ACS out of an open slot, the ports of an open switch apart, and
+//! two devices apart that share a requester ID which has no device.
 //!
-//! Source: PCI Express Base Specification 6.0, 6.12 (Access Control Services).
+//! Source: PCI Express Base Specification 6.0, 6.12 (Access Control Services), 6.13 (ARI), 7.5.3.3
+//! (phantom functions); Enhanced Host Controller Interface 1.0, 4.2 (companions).
 //! C source: [`drivers/iommu/iommu.c`](srctree/drivers/iommu/iommu.c),
 //! [`drivers/pci/search.c`](srctree/drivers/pci/search.c), [`drivers/pci/pci.c`](srctree/drivers/pci/pci.c).
 
@@ -108,12 +115,28 @@ pub struct Function<'a> {
     pub acs: Option<Acs>,
     /// What a device-specific quirk says about isolation; overrules everything else.
     pub acs_quirk: Option<bool>,
+    /// It is an SR-IOV virtual function: no function of a slot, whatever its number.
+    pub is_virtual: bool,
+    /// Class code, 24 bits: base class, sub-class, programming interface.
+    pub class: u32,
+    /// Most significant bits of the function number that the function varies at will (phantom
+    /// functions, where enabled): 0 to 3.
+    pub phantom_bits: u8,
     /// Further requester IDs it is known to use (`dma_alias_mask`), in the same segment.
     pub aliases: &'a [Rid],
     /// The requester ID firmware gives for it, in the same segment.
     pub firmware_alias: Option<Rid>,
     /// The function whose requester ID all its requests carry (`pci_real_dma_dev()`).
     pub real_dma: Option<Sbdf>,
+}
+
+/// A USB host controller's part in a device with several.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UsbHost {
+    /// UHCI or OHCI: full and low speed.
+    Companion,
+    /// EHCI: high speed.
+    Enhanced,
 }
 
 impl Function<'_> {
@@ -128,6 +151,9 @@ impl Function<'_> {
             multifunction: false,
             acs: None,
             acs_quirk: None,
+            is_virtual: false,
+            class: 0,
+            phantom_bits: 0,
             aliases: &[],
             firmware_alias: None,
             real_dma: None,
@@ -185,12 +211,41 @@ impl Function<'_> {
         }
     }
 
+    /// The requester IDs of its phantom functions, its own among them.
+    fn phantoms(&self) -> impl Iterator<Item = Sbdf> + use<> {
+        let (id, bits) = (self.id, u32::from(self.phantom_bits.min(3)));
+        // The low bits stay, all values of the others are used.
+        let step = 8u8.checked_shr(bits).unwrap_or(1).max(1);
+        let low = id.rid.func() & step.saturating_sub(1);
+        (low..8).step_by(usize::from(step)).map(move |func| Sbdf {
+            segment: id.segment,
+            rid: Rid::new(id.rid.bus(), id.rid.dev(), func),
+        })
+    }
+
+    /// Does it drive USB ports for another controller of its device, or have others drive its own?
+    const fn is_usb_host(&self) -> Option<UsbHost> {
+        match self.class {
+            0x0c_03_00 | 0x0c_03_10 => Some(UsbHost::Companion),
+            0x0c_03_20 => Some(UsbHost::Enhanced),
+            _ => None,
+        }
+    }
+
     /// Nodes the function may need: itself and every other requester ID it names.
     const fn nodes(&self) -> usize {
         // CAST (three): a bool is 0 or 1.
         self.aliases
             .len()
-            .saturating_add(1)
+            // Its own, and the other phantoms: at most 8.
+            .saturating_add(
+                1usize
+                    << if self.phantom_bits > 3 {
+                        3
+                    } else {
+                        self.phantom_bits
+                    },
+            )
             .saturating_add(self.firmware_alias.is_some() as usize)
             .saturating_add(self.real_dma.is_some() as usize)
             .saturating_add(self.alias_below().is_some() as usize)
@@ -258,7 +313,8 @@ pub fn partition<'n>(
     let mut nodes = Nodes::collect(functions, scratch)?;
     shared_ids(functions, &mut nodes, &mut why);
     shared_buses(functions, &mut nodes, &mut why);
-    multifunction_slots(functions, &mut nodes, &mut why);
+    devices(functions, &mut nodes, &mut why);
+    open_switches(functions, &mut nodes, &mut why);
     unprotected_paths(functions, &mut nodes, &mut why);
     Ok(nodes.finish())
 }
@@ -287,6 +343,9 @@ fn shared_ids(functions: &[Function<'_>], nodes: &mut Nodes<'_>, why: &mut impl 
             nodes.join(f.id, f.in_segment(rid), Rule::DmaAlias, why);
             last = Some(rid);
         }
+        for id in f.phantoms() {
+            nodes.join(f.id, id, Rule::PhantomFunction, why);
+        }
         if let Some(rid) = f.firmware_alias {
             nodes.join(f.id, f.in_segment(rid), Rule::FirmwareAlias, why);
         }
@@ -314,42 +373,85 @@ fn shared_buses(functions: &[Function<'_>], nodes: &mut Nodes<'_>, why: &mut imp
     }
 }
 
-/// Rule 3.
-fn multifunction_slots(
+/// Do two functions belong to one device? Below a port of a link there is one device, whatever the
+/// numbers say (ARI); elsewhere a device is a device number.
+fn same_device(functions: &[Function<'_>], a: &Function<'_>, b: &Function<'_>) -> bool {
+    let place = |f: &Function<'_>| (f.id.segment, f.id.rid.bus());
+    if a.is_virtual || b.is_virtual || place(a) != place(b) {
+        return false;
+    }
+    let on_link = ancestors(functions, a)
+        .next()
+        .is_some_and(|port| matches!(port.kind, Kind::RootPort | Kind::DownstreamPort));
+    on_link || a.id.rid.dev() == b.id.rid.dev()
+}
+
+/// The lowest of the functions that `is_peer` picks which does not isolate, and what it is missing.
+fn open_peer(
     functions: &[Function<'_>],
-    nodes: &mut Nodes<'_>,
-    why: &mut impl FnMut(Reason),
-) {
-    // The nodes are sorted, so the functions of a slot follow each other.
-    let slot = |id: Sbdf| (id.segment, id.rid.bus(), id.rid.dev());
-    let mut first: Option<Sbdf> = None;
-    let mut shared = false;
+    is_peer: impl Fn(&Function<'_>) -> bool,
+) -> Option<(Sbdf, Missing)> {
+    functions
+        .iter()
+        .filter(|f| is_peer(f))
+        .filter_map(|f| Some((f.id, f.isolates().err()?)))
+        .min_by_key(|(id, _)| *id)
+}
+
+/// The function of a device of several that lets its requests out to the others.
+fn open_device(functions: &[Function<'_>], f: &Function<'_>) -> Option<(Sbdf, Missing)> {
+    let is_peer = |other: &Function<'_>| other.multifunction && same_device(functions, f, other);
+    open_peer(functions, is_peer)
+}
+
+/// The port of a switch that lets requests out to the other ports, for one of its ports.
+fn open_switch(functions: &[Function<'_>], f: &Function<'_>) -> Option<(Sbdf, Missing)> {
+    let parent = f.parent?;
+    if f.kind != Kind::DownstreamPort {
+        return None;
+    }
+    open_peer(functions, |other| {
+        other.kind == Kind::DownstreamPort && other.parent == Some(parent)
+    })
+}
+
+/// Rule 3. Every function is joined with the first of its device.
+fn devices(functions: &[Function<'_>], nodes: &mut Nodes<'_>, why: &mut impl FnMut(Reason)) {
     for at in 0..nodes.len() {
         let Some(f) = nodes.function(at, functions) else {
             continue;
         };
-        let Err(missing) = f.isolates() else {
-            continue;
-        };
-        match first {
-            Some(id) if slot(id) == slot(f.id) => {
-                if shared {
-                    nodes.join(id, f.id, Rule::Multifunction { missing }, why);
-                }
+        let in_device = |other: &&Function<'_>| same_device(functions, f, other);
+        if let Some((open, missing)) = open_device(functions, f) {
+            let first = functions.iter().filter(in_device).map(|o| o.id).min();
+            if let Some(first) = first.filter(|first| *first != f.id) {
+                nodes.join(first, f.id, Rule::Multifunction { at: open, missing }, why);
             }
-            _ => {
-                first = Some(f.id);
-                // One function that admits to siblings speaks for the slot.
-                shared = (at..nodes.len())
-                    .map_while(|i| nodes.id(i).filter(|id| slot(*id) == slot(f.id)).map(|_| i))
-                    .filter_map(|i| nodes.function(i, functions))
-                    .any(|f| f.multifunction && f.isolates().is_err());
+        }
+        if f.is_usb_host() == Some(UsbHost::Companion) {
+            let hosts = functions.iter().filter(in_device);
+            let enhanced = hosts.filter(|o| o.is_usb_host() == Some(UsbHost::Enhanced));
+            if let Some(host) = enhanced.map(|o| o.id).min() {
+                nodes.join(f.id, host, Rule::Companion, why);
             }
         }
     }
 }
 
 /// Rule 4.
+fn open_switches(functions: &[Function<'_>], nodes: &mut Nodes<'_>, why: &mut impl FnMut(Reason)) {
+    for at in 0..nodes.len() {
+        let Some(f) = nodes.function(at, functions) else {
+            continue;
+        };
+        let upstream = f.parent.and_then(|i| functions.get(i));
+        if let (Some((at, missing)), Some(up)) = (open_switch(functions, f), upstream) {
+            nodes.join(f.id, up.id, Rule::OpenSwitch { at, missing }, why);
+        }
+    }
+}
+
+/// Rule 5.
 fn unprotected_paths(
     functions: &[Function<'_>],
     nodes: &mut Nodes<'_>,
@@ -365,12 +467,19 @@ fn unprotected_paths(
         let Some(parent) = ancestors(functions, f).next() else {
             continue;
         };
-        let gap = ancestors(functions, f).find_map(|port| match port.isolates() {
-            Ok(()) => None,
-            Err(missing) => Some(Rule::NoAcs {
-                at: port.id,
+        let gap = ancestors(functions, f).find_map(|port| {
+            if let Err(missing) = port.isolates() {
+                return Some(Rule::NoAcs {
+                    at: port.id,
+                    missing,
+                });
+            }
+            let open = open_device(functions, port).or_else(|| open_switch(functions, port));
+            open.map(|(at, missing)| Rule::OpenNeighbour {
+                port: port.id,
+                at,
                 missing,
-            }),
+            })
         });
         if let Some(rule) = gap {
             nodes.join(f.id, parent.id, rule, why);

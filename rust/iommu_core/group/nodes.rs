@@ -67,6 +67,9 @@ impl<'n> Nodes<'n> {
             for id in [f.real_dma, f.alias_below()].into_iter().flatten() {
                 push(id, None);
             }
+            for id in f.phantoms().filter(|id| *id != f.id) {
+                push(id, None);
+            }
         }
         let nodes = scratch.get_mut(..len).unwrap_or(&mut []);
         sort(nodes);
@@ -100,11 +103,6 @@ impl<'n> Nodes<'n> {
 
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// The ID of node `at`.
-    pub(super) fn id(&self, at: usize) -> Option<Sbdf> {
-        Some(self.nodes.get(at)?.id)
     }
 
     /// The function of node `at`, [`None`] if the ID has no device.

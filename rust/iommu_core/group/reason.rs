@@ -50,6 +50,8 @@ impl fmt::Display for Missing {
 pub enum Rule {
     /// `a` is known to use `b` as its requester ID.
     DmaAlias,
+    /// `a` has phantom functions enabled, and `b` is one.
+    PhantomFunction,
     /// Firmware says that `a` uses `b` as its requester ID.
     FirmwareAlias,
     /// All requests of `a` carry the requester ID of `b`.
@@ -58,9 +60,20 @@ pub enum Rule {
     BridgeAlias,
     /// `a` is below the bridge `b`, which puts its own requester ID on requests.
     SharedBus,
-    /// `a` and `b` are functions of one slot, and neither isolates.
+    /// `a` and `b` are functions of one device, and one function of it can reach the others.
     Multifunction {
-        /// What `b` is missing.
+        /// That function.
+        at: Sbdf,
+        /// What it is missing.
+        missing: Missing,
+    },
+    /// `b` is a USB 2 host controller, and `a` drives its ports for slower devices.
+    Companion,
+    /// `a` is a port of the switch with the upstream port `b`, and one port can reach the others.
+    OpenSwitch {
+        /// That port.
+        at: Sbdf,
+        /// What it is missing.
         missing: Missing,
     },
     /// `b` is the port above `a`, and the path up from it is open to peers.
@@ -68,6 +81,15 @@ pub enum Rule {
         /// The nearest port that does not isolate: `b` or one above.
         at: Sbdf,
         /// What that port is missing.
+        missing: Missing,
+    },
+    /// `b` is the port above `a`, and a neighbour of a port on the way up can reach below that.
+    OpenNeighbour {
+        /// The port on the way up: `b` or one above.
+        port: Sbdf,
+        /// Its neighbour, a function of the same device or a port of the same switch.
+        at: Sbdf,
+        /// What the neighbour is missing.
         missing: Missing,
     },
 }
@@ -92,9 +114,19 @@ impl fmt::Display for Reason {
             Rule::RealDma => write!(f, "{a} issues its requests as {b}"),
             Rule::BridgeAlias => write!(f, "bridge {a} forwards requests as {b}"),
             Rule::SharedBus => write!(f, "{a} is below bridge {b}, which hides requester IDs"),
-            Rule::Multifunction { missing } => write!(
+            Rule::PhantomFunction => write!(f, "{a} also issues requests as {b}, its phantom function"),
+            Rule::Multifunction { at, missing } => write!(
                 f,
-                "{a} and {b} are functions of one slot and not isolated: {b} {missing}"
+                "{a} and {b} are functions of one device, whose functions {at} can reach: it {missing}"
+            ),
+            Rule::Companion => write!(f, "{a} drives ports of the USB controller {b}"),
+            Rule::OpenSwitch { at, missing } => write!(
+                f,
+                "{a} is a port of switch {b}, whose ports {at} can reach: it {missing}"
+            ),
+            Rule::OpenNeighbour { port, at, missing } => write!(
+                f,
+                "{a} is below {b}, and {at} can reach what is below {port}: it {missing}"
             ),
             Rule::NoAcs { at, missing } => write!(
                 f,

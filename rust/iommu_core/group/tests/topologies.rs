@@ -3,7 +3,7 @@
 //! Topologies and their groups.
 //!
 //! Those of QEMU 11.1 were observed with Linux 7.2 on AMD-Vi and VT-d. The ones marked *ours* are
-//! where the kernel gives smaller groups than the requester IDs allow.
+//! where the kernel gives smaller groups than reachability or the requester IDs allow.
 
 use super::*;
 
@@ -62,6 +62,8 @@ trait With: Sized {
     fn with(self, change: impl FnOnce(&mut Self)) -> Self;
     fn below(self, parent: usize) -> Self;
     fn multi(self) -> Self;
+    fn vf(self) -> Self;
+    fn acs(self, acs: Option<Acs>) -> Self;
 }
 
 impl With for Function<'static> {
@@ -74,6 +76,12 @@ impl With for Function<'static> {
     }
     fn multi(self) -> Self {
         self.with(|f| f.multifunction = true)
+    }
+    fn vf(self) -> Self {
+        self.with(|f| f.is_virtual = true)
+    }
+    fn acs(self, acs: Option<Acs>) -> Self {
+        self.with(|f| f.acs = acs)
     }
 }
 
@@ -122,7 +130,7 @@ pub(super) fn topologies() -> Vec<Topology> {
             "00:08.0 00:08.1 01:00.0 02:00.0",
         ),
         t(
-            "multifunction root ports, one without ACS",
+            "ours: multifunction root ports, one without ACS, reach below each other",
             &[
                 root_port(8, 1).multi(),
                 func(bare_root_port(8, 2), 1).multi(),
@@ -130,7 +138,7 @@ pub(super) fn topologies() -> Vec<Topology> {
                 endpoint(1, 0, 0).below(0),
                 endpoint(2, 0, 0).below(1),
             ],
-            "00:08.0 | 00:08.1 00:08.2 02:00.0 | 01:00.0",
+            "00:08.0 00:08.1 00:08.2 01:00.0 02:00.0",
         ),
         t(
             "ioh3420",
@@ -151,7 +159,7 @@ pub(super) fn topologies() -> Vec<Topology> {
             "00:04.0 00:04.1 01:00.0 02:00.0 02:01.0 03:00.0 04:00.0",
         ),
         t(
-            "x3130 switch under a root port with ACS",
+            "ours: x3130 switch without ACS under a root port with ACS",
             &[
                 root_port(4, 1),
                 bridge(UpstreamPort, 1, 0, 2).below(0),
@@ -160,7 +168,7 @@ pub(super) fn topologies() -> Vec<Topology> {
                 endpoint(3, 0, 0).below(2),
                 endpoint(4, 0, 0).below(3),
             ],
-            "00:04.0 | 01:00.0 | 02:00.0 03:00.0 | 02:01.0 04:00.0",
+            "00:04.0 | 01:00.0 02:00.0 02:01.0 03:00.0 04:00.0",
         ),
         t(
             "switch with ACS",
@@ -300,9 +308,9 @@ pub(super) fn topologies() -> Vec<Topology> {
             &[
                 root_port(4, 1),
                 endpoint(1, 0, 0).below(0).multi(),
-                endpoint(1, 0x10, 0).below(0),
-                endpoint(1, 0x10, 2).below(0),
-                endpoint(1, 0x10, 4).below(0),
+                endpoint(1, 0x10, 0).below(0).vf(),
+                endpoint(1, 0x10, 2).below(0).vf(),
+                endpoint(1, 0x10, 4).below(0).vf(),
             ],
             "00:04.0 | 01:00.0 | 01:10.0 | 01:10.2 | 01:10.4",
         ),
@@ -405,6 +413,217 @@ pub(super) fn topologies() -> Vec<Topology> {
                 endpoint(2, 0, 0).below(1),
             ],
             "00:03.0 01:00.0 | 02:00.0",
+        ),
+        t(
+            "ours: a function with ACS beside one without",
+            &[
+                root_port(4, 1),
+                endpoint(1, 0, 0).below(0).multi().acs(ACS_ON),
+                endpoint(1, 0, 1).below(0).multi(),
+            ],
+            "00:04.0 | 01:00.0 01:00.1",
+        ),
+        t(
+            "functions that all have ACS",
+            &[
+                root_port(4, 1),
+                endpoint(1, 0, 0).below(0).multi().acs(ACS_ON),
+                endpoint(1, 0, 1).below(0).multi().acs(ACS_ON),
+            ],
+            "00:04.0 | 01:00.0 | 01:00.1",
+        ),
+        t(
+            "ours: switch, one of three ports without ACS",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3).below(1).acs(ACS_ON),
+                bridge(DownstreamPort, 2, 1, 4).below(1),
+                bridge(DownstreamPort, 2, 2, 5).below(1).acs(ACS_ON),
+                endpoint(3, 0, 0).below(2),
+                endpoint(4, 0, 0).below(3),
+                endpoint(5, 0, 0).below(4),
+            ],
+            "00:04.0 | 01:00.0 02:00.0 02:01.0 02:02.0 03:00.0 04:00.0 05:00.0",
+        ),
+        t(
+            "ours: an open switch below a port of one with ACS",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3).below(1).acs(ACS_ON),
+                bridge(DownstreamPort, 2, 1, 8).below(1).acs(ACS_ON),
+                bridge(UpstreamPort, 3, 0, 4).below(2),
+                bridge(DownstreamPort, 4, 0, 5).below(4),
+                bridge(DownstreamPort, 4, 1, 6).below(4),
+                endpoint(5, 0, 0).below(5),
+                endpoint(6, 0, 0).below(6),
+                endpoint(8, 0, 0).below(3),
+            ],
+            "00:04.0 | 01:00.0 | 02:00.0 | 02:01.0 | 03:00.0 04:00.0 04:01.0 05:00.0 06:00.0 | 08:00.0",
+        ),
+        t(
+            "ours: a switch with ACS below a port of an open one",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3).below(1),
+                bridge(DownstreamPort, 2, 1, 8).below(1).acs(ACS_ON),
+                bridge(UpstreamPort, 8, 0, 9).below(3),
+                bridge(DownstreamPort, 9, 0, 10).below(4).acs(ACS_ON),
+                endpoint(3, 0, 0).below(2),
+                endpoint(10, 0, 0).below(5),
+            ],
+            "00:04.0 | 01:00.0 02:00.0 02:01.0 03:00.0 08:00.0 09:00.0 0a:00.0",
+        ),
+        t(
+            "switch with ACS below a root port without",
+            &[
+                bare_root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3).below(1).acs(ACS_ON),
+                bridge(DownstreamPort, 2, 1, 4).below(1).acs(ACS_ON),
+                endpoint(3, 0, 0).below(2),
+                endpoint(4, 0, 0).below(3),
+            ],
+            "00:04.0 01:00.0 02:00.0 02:01.0 03:00.0 04:00.0",
+        ),
+        t(
+            "a switch's ports whose ACS is off",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3).below(1).acs(ACS_OFF),
+                bridge(DownstreamPort, 2, 1, 4).below(1).acs(ACS_OFF),
+                endpoint(4, 0, 0).below(3),
+            ],
+            "00:04.0 | 01:00.0 02:00.0 02:01.0 04:00.0",
+        ),
+        t(
+            "a switch's ports that isolate by a quirk",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3)
+                    .below(1)
+                    .with(|f| f.acs_quirk = Some(true)),
+                bridge(DownstreamPort, 2, 1, 4)
+                    .below(1)
+                    .with(|f| f.acs_quirk = Some(true)),
+                endpoint(4, 0, 0).below(3),
+            ],
+            "00:04.0 | 01:00.0 | 02:00.0 | 02:01.0 | 04:00.0",
+        ),
+        t(
+            "a switch with one port, without ACS",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0),
+                bridge(DownstreamPort, 2, 0, 3).below(1),
+                endpoint(3, 0, 0).below(2),
+            ],
+            "00:04.0 | 01:00.0 02:00.0 03:00.0",
+        ),
+        t(
+            "functions beyond the eighth of one device (ARI)",
+            &[
+                root_port(4, 1),
+                endpoint(1, 0, 0).below(0).multi(),
+                endpoint(1, 1, 0).below(0).multi(),
+            ],
+            "00:04.0 | 01:00.0 01:01.0",
+        ),
+        t(
+            "devices of one root bus are not one device",
+            &[endpoint(0, 4, 0).multi(), endpoint(0, 5, 0).multi()],
+            "00:04.0 | 00:05.0",
+        ),
+        t(
+            "virtual functions beside two physical ones without ACS",
+            &[
+                root_port(4, 1),
+                endpoint(1, 0, 0).below(0).multi(),
+                endpoint(1, 0, 1).below(0).multi(),
+                endpoint(1, 0x10, 0).below(0).vf(),
+                endpoint(1, 0x10, 1).below(0).vf(),
+            ],
+            "00:04.0 | 01:00.0 01:00.1 | 01:10.0 | 01:10.1",
+        ),
+        t(
+            "virtual functions on a bus of their own below an open root port",
+            &[
+                bare_root_port(4, 1),
+                endpoint(1, 0, 0).below(0),
+                endpoint(2, 0, 0).below(0).vf(),
+            ],
+            "00:04.0 01:00.0 02:00.0",
+        ),
+        t(
+            "USB companions that have ACS are one device all the same",
+            &[
+                endpoint(0, 0x1d, 0).multi().acs(ACS_ON).with(|f| f.class = 0x0c0300),
+                endpoint(0, 0x1d, 1).multi().acs(ACS_ON).with(|f| f.class = 0x0c0310),
+                endpoint(0, 0x1d, 3).multi().acs(ACS_ON).with(|f| f.class = 0x020000),
+                endpoint(0, 0x1d, 7).multi().acs(ACS_ON).with(|f| f.class = 0x0c0320),
+            ],
+            "00:1d.0 00:1d.1 00:1d.7 | 00:1d.3",
+        ),
+        t(
+            "an xHCI controller has no companions",
+            &[
+                endpoint(0, 0x14, 0).multi().acs(ACS_ON).with(|f| f.class = 0x0c0330),
+                endpoint(0, 0x14, 1).multi().acs(ACS_ON).with(|f| f.class = 0x0c0300),
+            ],
+            "00:14.0 | 00:14.1",
+        ),
+        t(
+            "phantom functions by one bit",
+            &[endpoint(0, 4, 1).with(|f| f.phantom_bits = 1), endpoint(0, 5, 0)],
+            "00:04.1 (00:04.5) | 00:05.0",
+        ),
+        t(
+            "a phantom function that is a function",
+            &[
+                endpoint(0, 4, 0).multi().acs(ACS_ON).with(|f| f.phantom_bits = 2),
+                endpoint(0, 4, 1).multi().acs(ACS_ON),
+                endpoint(0, 4, 2).multi().acs(ACS_ON),
+            ],
+            "00:04.0 00:04.2 (00:04.4) (00:04.6) | 00:04.1",
+        ),
+        t(
+            "phantom functions by all bits",
+            &[endpoint(0, 4, 0).with(|f| f.phantom_bits = 3)],
+            "00:04.0 (00:04.1) (00:04.2) (00:04.3) (00:04.4) (00:04.5) (00:04.6) (00:04.7)",
+        ),
+        t(
+            "ours: firmware aliases in a chain",
+            &[
+                endpoint(0, 4, 0).with(|f| f.firmware_alias = Some(Rid::new(0, 5, 0))),
+                endpoint(0, 5, 0).with(|f| f.firmware_alias = Some(Rid::new(0, 6, 0))),
+                endpoint(0, 6, 0),
+                endpoint(0, 7, 0),
+            ],
+            "00:04.0 00:05.0 00:06.0 | 00:07.0",
+        ),
+        t(
+            "an integrated endpoint beside an open root port of its device",
+            &[
+                endpoint(0, 4, 0).multi().acs(ACS_ON),
+                func(bare_root_port(4, 1), 1).multi(),
+                endpoint(1, 0, 0).below(1),
+            ],
+            "00:04.0 00:04.1 01:00.0",
+        ),
+        t(
+            "an upstream port beside an endpoint function without ACS",
+            &[
+                root_port(4, 1),
+                bridge(UpstreamPort, 1, 0, 2).below(0).multi().acs(ACS_ON),
+                endpoint(1, 0, 1).below(0).multi(),
+                bridge(DownstreamPort, 2, 0, 3).below(1).acs(ACS_ON),
+                endpoint(3, 0, 0).below(3),
+            ],
+            "00:04.0 | 01:00.0 01:00.1 02:00.0 03:00.0",
         ),
     ]
 }
