@@ -24,6 +24,7 @@ u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
 
+struct pci_dev *rust_helper_iommu_real_dma(struct pci_dev *pdev);
 u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev);
 
 bool rust_helper_iommu_pci_window(struct pci_dev *pdev, u32 index, u64 *first, u64 *last);

@@ -55,6 +55,19 @@ bool rust_helper_iommu_dev_coherent(struct device *dev)
 	return dev_is_dma_coherent(dev);
 }
 
+/*
+ * The function whose requester ID all requests of @pdev carry, with a reference; NULL if its own.
+ * pci_real_dma_dev() is not exported; VMD is the only case it knows.
+ */
+struct pci_dev *rust_helper_iommu_real_dma(struct pci_dev *pdev)
+{
+#if defined(CONFIG_X86) && IS_ENABLED(CONFIG_VMD)
+	if (is_vmd(pdev->bus))
+		return pci_dev_get(to_pci_sysdata(pdev->bus)->vmd_dev);
+#endif
+	return NULL;
+}
+
 u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev)
 {
 	return pci_domain_nr(pdev->bus);

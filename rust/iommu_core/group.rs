@@ -212,7 +212,7 @@ impl Function<'_> {
     }
 
     /// The requester IDs of its phantom functions, its own among them.
-    fn phantoms(&self) -> impl Iterator<Item = Sbdf> + use<> {
+    pub fn phantoms(&self) -> impl Iterator<Item = Sbdf> + use<> {
         let (id, bits) = (self.id, u32::from(self.phantom_bits.min(3)));
         // The low bits stay, all values of the others are used.
         let step = 8u8.checked_shr(bits).unwrap_or(1).max(1);

@@ -41,3 +41,4 @@ pub mod group;
 pub mod id;
 pub mod iova;
 pub mod pt;
+pub mod sort;

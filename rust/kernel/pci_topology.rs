@@ -20,6 +20,9 @@ mod ffi {
     extern "C" {
         // rust/helpers/iommu.c
         pub(super) fn rust_helper_iommu_pci_segment(pdev: *mut bindings::pci_dev) -> u32;
+        pub(super) fn rust_helper_iommu_real_dma(
+            pdev: *mut bindings::pci_dev,
+        ) -> *mut bindings::pci_dev;
         pub(super) fn rust_helper_iommu_pci_window(
             pdev: *mut bindings::pci_dev,
             index: u32,
@@ -66,6 +69,17 @@ pub enum PcieType {
     EventCollector,
     /// A value the specification reserves.
     Reserved,
+}
+
+/// Quirks of a bridge's aliasing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgeFlags {
+    /// Requests from below carry the ID of the secondary bus, as behind a PCIe-to-PCI bridge.
+    pub pcie_alias: bool,
+    /// The translation unit sits here.
+    pub translation_root: bool,
+    /// Requester IDs are passed through.
+    pub no_alias: bool,
 }
 
 impl PciDev {
@@ -270,10 +284,40 @@ impl PciDev {
         found.then_some((first, last))
     }
 
-    /// Does a quirk say that the bridge's requests carry its own requester ID?
-    pub fn has_bridge_alias_quirk(&self) -> bool {
-        const FLAG: u16 = 1 << 5; // PCI_DEV_FLAG_PCIE_BRIDGE_ALIAS
-        self.get().dev_flags & FLAG != 0
+    /// How a bridge departs from the aliasing of its kind, by the PCI core's quirks.
+    pub fn bridge_flags(&self) -> BridgeFlags {
+        // `pci_dev_flags_t` of linux/pci.h.
+        let flags = self.get().dev_flags;
+        BridgeFlags {
+            pcie_alias: flags & (1 << 5) != 0,
+            translation_root: flags & (1 << 9) != 0,
+            no_alias: flags & (1 << 14) != 0,
+        }
+    }
+
+    /// Most significant bits of the function number that the function uses for phantom functions
+    /// right now, 0 to 3.
+    ///
+    /// Source: PCI Express Base Specification 6.0, 7.5.3.3 (Phantom Functions Supported) and 7.5.3.4
+    /// (Phantom Functions Enable).
+    pub fn phantom_bits(&self) -> u8 {
+        let at = u16::from(self.get().pcie_cap);
+        if at == 0 {
+            return 0;
+        }
+        let capability = self.read_config(at + 4).unwrap_or(0);
+        let control = self.read_config(at + 8).unwrap_or(0);
+        if control & (1 << 9) == 0 || control == u32::MAX {
+            return 0;
+        }
+        // CAST: two bits.
+        ((capability >> 3) & 3) as u8
+    }
+
+    /// The function whose requester ID all requests of this one carry, if it is not this one's.
+    pub fn real_dma(&self) -> Option<Self> {
+        // SAFETY: the function is alive; the answer is null or a new reference.
+        unsafe { Self::from_owned(ffi::rust_helper_iommu_real_dma(self.as_raw())) }
     }
 
     /// Is a driver bound right now? It may change at any time unless the device is locked.

@@ -23,7 +23,7 @@ use kernel_iommu::{
 
 use crate::{
     amd_vi::State,
-    group,
+    group_view,
     machine::Machine, //
 };
 
@@ -31,7 +31,7 @@ type Entry = Pin<KBox<File<Arc<Machine>>>>;
 
 /// The files; gone on drop.
 pub(crate) struct Files {
-    _files: [Entry; 5],
+    _files: [Entry; 6],
     _dir: Dir,
 }
 
@@ -50,7 +50,14 @@ impl Files {
                 dir.read_callback_file(c"devices", m(), &devices),
                 GFP_KERNEL,
             )?,
-            KBox::pin_init(dir.read_callback_file(c"groups", m(), &groups), GFP_KERNEL)?,
+            KBox::pin_init(
+                dir.read_callback_file(c"groups", m(), &group_view::text),
+                GFP_KERNEL,
+            )?,
+            KBox::pin_init(
+                dir.read_callback_file(c"groups.json", m(), &group_view::json),
+                GFP_KERNEL,
+            )?,
             KBox::pin_init(dir.read_callback_file(c"faults", m(), &faults), GFP_KERNEL)?,
             KBox::pin_init(
                 dir.read_write_callback_file(c"release", m(), &release_help, &release),
@@ -90,35 +97,6 @@ fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             d.unmaps.load(Relaxed),
             d.faults.load(Relaxed)
         )?;
-    }
-    Ok(())
-}
-
-fn groups(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let alias = |id| m.driver.firmware_alias(id);
-    let Ok(snap) = group::Snapshot::take() else {
-        return writeln!(f, "no memory");
-    };
-    let mut result = Ok(());
-    let each = |member, group, dev: Option<&PciDev>| {
-        let note = match dev {
-            None => " (no device)",
-            Some(dev) if Group::of(dev.device()).is_none() => " (not translated)",
-            Some(_) => "",
-        };
-        result = result.and_then(|()| writeln!(f, "pci-{}: {}{}", group, member, note));
-    };
-    let mut reasons = KVVec::new();
-    let computed = snap.partition(alias, each, |why| {
-        // A full memory costs the explanation only.
-        let _ = reasons.push(why, GFP_KERNEL);
-    });
-    result?;
-    if computed.is_err() {
-        return writeln!(f, "the topology contradicts itself; see the kernel log");
-    }
-    for why in reasons.iter() {
-        writeln!(f, "because: {}", why)?;
     }
     Ok(())
 }

@@ -17,12 +17,15 @@ use iommu_core::{
     id::{
         Rid,
         Sbdf, //
-    }, //
+    },
+    sort::sort_by_key, //
 };
 use kernel::{
     error::code::*,
+    new_mutex,
     prelude::*,
-    str::CString, //
+    str::CString,
+    sync::Mutex, //
 };
 use kernel_iommu::{
     iommu::group::Group,
@@ -70,9 +73,12 @@ fn kind(dev: &PciDev) -> Kind {
 }
 
 /// Requester IDs a function's requests may carry besides its own, as far as the PCI core knows:
-/// quirks, and the bridges above.
+/// quirks, phantom functions, and the bridges above.
 pub(crate) fn bus_aliases(dev: &PciDev) -> Result<KVec<Rid>> {
     let mut rids = quirk_aliases(dev)?;
+    for id in function(dev, &[], None).phantoms() {
+        rids.push(id.rid, GFP_KERNEL)?;
+    }
     let mut at = dev.upstream();
     // The depth of a PCI hierarchy is bounded by its 256 buses.
     for _ in 0..256 {
@@ -98,18 +104,27 @@ fn quirk_aliases(dev: &PciDev) -> Result<KVec<Rid>> {
 }
 
 fn function<'a>(dev: &PciDev, aliases: &'a [Rid], parent: Option<usize>) -> Function<'a> {
+    let flags = dev.bridge_flags();
     Function {
         parent,
         secondary_bus: dev.secondary_bus(),
-        bridge_quirk: dev
-            .has_bridge_alias_quirk()
-            .then_some(BridgeQuirk::PcieAlias),
+        bridge_quirk: if flags.translation_root {
+            Some(BridgeQuirk::TranslationRoot)
+        } else if flags.no_alias {
+            Some(BridgeQuirk::NoAlias)
+        } else {
+            flags.pcie_alias.then_some(BridgeQuirk::PcieAlias)
+        },
         multifunction: dev.is_multifunction(),
         acs: dev.acs().map(|(capability, control)| Acs {
             capability,
             control,
         }),
+        is_virtual: dev.is_virtual_function(),
+        class: dev.class(),
+        phantom_bits: dev.phantom_bits(),
         aliases,
+        real_dma: dev.real_dma().map(|real| sbdf(&real)),
         ..Function::new(sbdf(dev), kind(dev))
     }
 }
@@ -142,12 +157,18 @@ impl Snapshot {
         mut each: impl FnMut(Sbdf, Sbdf, Option<&'a PciDev>),
         why: impl FnMut(Reason),
     ) -> Result {
+        let mut places = KVVec::with_capacity(self.devs.len(), GFP_KERNEL)?;
+        for (at, dev) in self.devs.iter().enumerate() {
+            places.push((sbdf(dev), at), GFP_KERNEL)?;
+        }
+        sort_by_key(&mut places, |(id, _)| *id);
+        let place_of = |id: Sbdf| {
+            let found = places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+            places.get(found).map(|(_, at)| *at)
+        };
         let mut functions = KVVec::with_capacity(self.devs.len(), GFP_KERNEL)?;
         for (dev, aliases) in self.devs.iter().zip(self.aliases.iter()) {
-            let parent = dev
-                .upstream()
-                .map(|up| sbdf(&up))
-                .and_then(|up| self.devs.iter().position(|d| sbdf(d) == up));
+            let parent = dev.upstream().and_then(|up| place_of(sbdf(&up)));
             let mut f = function(dev, aliases, parent);
             f.firmware_alias = firmware_alias(f.id).filter(|a| *a != f.id.rid);
             functions.push(f, GFP_KERNEL)?;
@@ -165,47 +186,88 @@ impl Snapshot {
         }
         Ok(())
     }
+}
 
-    /// The name of the group that `id` is in, and the functions in it.
+/// The answers of the engine for all requester IDs: computed once for the functions of a cold boot,
+/// again for each function that comes later.
+#[pin_data]
+pub(crate) struct Groups {
+    #[pin]
+    known: Mutex<KVVec<(Sbdf, Sbdf)>>,
+}
+
+impl Groups {
+    /// Nothing computed yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            known <- new_mutex!(KVVec::new()),
+        })
+    }
+
+    /// A function left: what is known may be too coarse from now on.
+    pub(crate) fn forget(&self) {
+        *self.known.lock() = KVVec::new();
+    }
+
+    /// The name of the group that `id` is in, and the functions in it. Sleeps.
     ///
     /// # Errors
     ///
-    /// As [`Snapshot::partition`]; `ENODEV` if `id` is not in the snapshot.
-    pub(crate) fn group_of(
+    /// `ENOMEM`; `EINVAL` for a topology that contradicts itself; `ENODEV` if `id` is no function.
+    pub(crate) fn of(
         &self,
         id: Sbdf,
         firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
-    ) -> Result<(Sbdf, KVVec<&PciDev>)> {
-        let mut name = None;
-        let mut all = KVVec::with_capacity(self.devs.len(), GFP_KERNEL)?;
-        let mut pushed: Result = Ok(());
-        let each = |member, group, dev| {
-            if member == id {
-                name = Some(group);
-            }
-            if let (Some(dev), Ok(())) = (dev, &pushed) {
-                pushed = all.push((group, dev), GFP_KERNEL).map_err(Error::from);
+    ) -> Result<(Sbdf, KVVec<PciDev>)> {
+        let mut known = self.known.lock();
+        let find = |known: &[(Sbdf, Sbdf)]| {
+            let at = known.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+            known.get(at).map(|(_, group)| *group)
+        };
+        let name = match find(&known) {
+            Some(name) => name,
+            None => {
+                *known = compute(firmware_alias)?;
+                find(&known).ok_or(ENODEV)?
             }
         };
-        self.partition(firmware_alias, each, |_| {})?;
-        pushed?;
-        let name = name.ok_or(ENODEV)?;
         let mut members = KVVec::new();
-        for (_, dev) in all.iter().filter(|(group, _)| *group == name) {
-            members.push(*dev, GFP_KERNEL)?;
+        for (member, _) in known.iter().filter(|(_, group)| *group == name) {
+            let (bus, devfn) = (member.rid.bus(), member.rid.devfn());
+            if let Some(dev) = PciDev::find(member.segment, bus, devfn) {
+                members.push(dev, GFP_KERNEL)?;
+            }
         }
         Ok((name, members))
     }
 }
 
-/// Finds or makes the core's group for the device `id`.
+/// Every requester ID with its group, in ascending order.
+fn compute(firmware_alias: impl Fn(Sbdf) -> Option<Rid>) -> Result<KVVec<(Sbdf, Sbdf)>> {
+    let snap = Snapshot::take()?;
+    let mut all = KVVec::with_capacity(snap.devs.len(), GFP_KERNEL)?;
+    let mut pushed: Result = Ok(());
+    let each = |member, group, _: Option<&PciDev>| {
+        if pushed.is_ok() {
+            pushed = all.push((member, group), GFP_KERNEL).map_err(Error::from);
+        }
+    };
+    snap.partition(firmware_alias, each, |_| {})?;
+    pushed?;
+    Ok(all)
+}
+
+/// Finds or makes the core's group for the device `id`: members of a group share the core's.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, or `ENODEV` if the device is not in the snapshot.
-pub(crate) fn core_group(id: Sbdf, firmware_alias: impl Fn(Sbdf) -> Option<Rid>) -> Result<Group> {
-    let snap = Snapshot::take()?;
-    let (name, members) = snap.group_of(id, firmware_alias)?;
+/// As [`Groups::of`].
+pub(crate) fn core_group(
+    groups: &Groups,
+    id: Sbdf,
+    firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
+) -> Result<Group> {
+    let (name, members) = groups.of(id, firmware_alias)?;
     let mut existing: Option<Group> = None;
     let mut split = false;
     for g in members.iter().filter_map(|dev| Group::of(dev.device())) {

@@ -121,7 +121,7 @@ impl Listener for Machine {
         match event {
             Event::Bind => self.driver.choose_dma(dev),
             Event::Unbound => self.adopt(dev),
-            Event::Removed => {}
+            Event::Removed => self.driver.groups.forget(),
         }
     }
 }

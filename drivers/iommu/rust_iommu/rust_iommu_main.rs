@@ -21,6 +21,8 @@ mod fault;
 mod glue;
 #[forbid(unsafe_code)]
 mod group;
+#[forbid(unsafe_code)]
+mod group_view;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 #[forbid(unsafe_code)]

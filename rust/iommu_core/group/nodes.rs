@@ -3,7 +3,10 @@
 //! Requester IDs of a snapshot and the sets they form: a union-find over caller-given nodes.
 
 use super::{Error, Function, Reason, Rule};
-use crate::id::{Rid, Sbdf};
+use crate::{
+    id::{Rid, Sbdf},
+    sort::sort_by_key,
+};
 
 /// One requester ID; [`Node::EMPTY`] makes scratch.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +75,7 @@ impl<'n> Nodes<'n> {
             }
         }
         let nodes = scratch.get_mut(..len).unwrap_or(&mut []);
-        sort(nodes);
+        sort_by_key(nodes, Node::key);
         // Keep the first node of each ID: the function, where there is one.
         let mut kept = 0usize;
         for at in 0..nodes.len() {
@@ -162,45 +165,6 @@ impl<'n> Nodes<'n> {
 
 fn find(nodes: &[Node], id: Sbdf) -> Option<usize> {
     nodes.binary_search_by_key(&id, |n| n.id).ok()
-}
-
-/// Sorts in place. A heap sort of our own, for one that cannot panic.
-fn sort(nodes: &mut [Node]) {
-    let swap = |nodes: &mut [Node], i: usize, j: usize| {
-        if let (Some(x), Some(y)) = (nodes.get(i).copied(), nodes.get(j).copied()) {
-            for (at, node) in [(i, y), (j, x)] {
-                if let Some(slot) = nodes.get_mut(at) {
-                    *slot = node;
-                }
-            }
-        }
-    };
-    let sift = |nodes: &mut [Node], mut at: usize, len: usize| {
-        let key = |nodes: &[Node], i: usize| nodes.get(..len).and_then(|n| n.get(i)).map(Node::key);
-        loop {
-            let left = at.saturating_mul(2).saturating_add(1);
-            let right = left.saturating_add(1);
-            // An absent child is [`None`], below every key.
-            let child = if key(nodes, right) > key(nodes, left) {
-                right
-            } else {
-                left
-            };
-            if key(nodes, child) <= key(nodes, at) {
-                break;
-            }
-            swap(nodes, at, child);
-            at = child;
-        }
-    };
-    let len = nodes.len();
-    for at in (0..len / 2).rev() {
-        sift(nodes, at, len);
-    }
-    for end in (1..len).rev() {
-        swap(nodes, 0, end);
-        sift(nodes, 0, end);
-    }
 }
 
 /// A requester ID and its group.

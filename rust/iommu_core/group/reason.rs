@@ -105,6 +105,53 @@ pub struct Reason {
     pub rule: Rule,
 }
 
+impl Rule {
+    /// A word for programs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::DmaAlias => "dma-alias",
+            Self::PhantomFunction => "phantom-function",
+            Self::FirmwareAlias => "firmware-alias",
+            Self::RealDma => "real-dma",
+            Self::BridgeAlias => "bridge-alias",
+            Self::SharedBus => "shared-bus",
+            Self::Multifunction { .. } => "multifunction",
+            Self::Companion => "usb-companion",
+            Self::OpenSwitch { .. } => "open-switch",
+            Self::NoAcs { .. } => "no-acs",
+            Self::OpenNeighbour { .. } => "open-neighbour",
+        }
+    }
+
+    /// What would take the reason away.
+    pub const fn remedy(&self) -> &'static str {
+        let missing = match self {
+            Self::DmaAlias => return "nothing: the device is made so",
+            Self::PhantomFunction => {
+                return "phantom functions disabled in the device's control register"
+            }
+            Self::FirmwareAlias => return "a firmware table without the alias, if it is wrong",
+            Self::RealDma => return "the controller's own mode switched off in firmware (VMD)",
+            Self::BridgeAlias | Self::SharedBus => {
+                return "the device in a PCI Express slot, not behind this bridge"
+            }
+            Self::Companion => return "nothing: they are one controller",
+            Self::Multifunction { missing, .. }
+            | Self::OpenSwitch { missing, .. }
+            | Self::NoAcs { missing, .. }
+            | Self::OpenNeighbour { missing, .. } => missing,
+        };
+        match missing {
+            Missing::Never => "another slot",
+            Missing::Capability => {
+                "another slot, or ACS in firmware's settings if the hardware has it"
+            }
+            Missing::Enabled(_) => "ACS enabled: in firmware, or without pci=disable_acs_redir",
+            Missing::Quirk => "nothing known",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { a, b, rule } = *self;

@@ -110,6 +110,7 @@ pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
                 dma,
                 ids,
                 devices <- new_mutex!(KVec::new()),
+                groups <- group::Groups::new(),
             }),
             GFP_KERNEL,
         )

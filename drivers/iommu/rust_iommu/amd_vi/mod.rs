@@ -45,6 +45,7 @@ use crate::{
         DomainIds,
         PagingDomain, //
     },
+    group::Groups,
     params, //
 };
 
@@ -150,6 +151,8 @@ pub(crate) struct AmdVi {
     ids: Arc<DomainIds>,
     #[pin]
     pub(crate) devices: Mutex<KVec<Arc<Device>>>,
+    #[pin]
+    pub(crate) groups: Groups,
 }
 
 static SLOT: Slot<AmdVi> = Slot::new();

@@ -142,8 +142,7 @@ impl AmdVi {
     /// Is any function of the group in use by a driver already? Ports and bridges do not count:
     /// their driver leaves DMA to others.
     fn group_in_use(&self, id: Sbdf) -> Result<bool> {
-        let snap = group::Snapshot::take()?;
-        let (_, members) = snap.group_of(id, |id| self.firmware_alias(id))?;
+        let (_, members) = self.groups.of(id, |id| self.firmware_alias(id))?;
         // A driver of a device that is probed was bound after it, which is fine.
         Ok(members.iter().any(|dev| {
             dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none()
@@ -209,7 +208,7 @@ impl Driver for AmdVi {
     }
 
     fn device_group(&self, _dev: &device::Device, data: &Arc<Device>) -> Result<Group> {
-        group::core_group(data.id, |id| self.firmware_alias(id))
+        group::core_group(&self.groups, data.id, |id| self.firmware_alias(id))
     }
 
     fn def_domain_type(&self, _dev: &device::Device, _data: &Arc<Device>) -> Option<DomainType> {
