@@ -229,27 +229,30 @@ impl PciDev {
         }
     }
 
-    /// ACS capability and control words, if the function has the capability.
+    /// ACS capability and control words, if the function has the capability. `wide`: its registers
+    /// have 32 bits, against the specification.
     ///
     /// Source: PCI Express Base Specification 6.0, 7.7.8.
-    pub fn acs(&self) -> Option<(u16, u16)> {
+    pub fn acs(&self, wide: bool) -> Option<(u16, u16)> {
         let pdev = self.get();
-        if pdev.acs_cap == 0 {
+        let at = pdev.acs_cap;
+        if at == 0 {
             return None;
         }
-        let mut ctrl = 0u16;
-        // SAFETY: the function is alive; the offset lies in its configuration space.
-        let rc = unsafe {
-            bindings::pci_read_config_word(
-                self.as_raw(),
-                kernel::ffi::c_int::from(pdev.acs_cap) + 6,
-                &mut ctrl,
-            )
+        let (capability, control) = if wide {
+            (self.read_config(at + 4)?, self.read_config(at + 8)?)
+        } else {
+            let both = self.read_config(at + 4)?;
+            (pdev.acs_capabilities.into(), both >> 16)
         };
-        if rc != 0 {
-            return None;
-        }
-        Some((pdev.acs_capabilities, ctrl))
+        // CAST (two): the words have 16 bits that matter.
+        Some((capability as u16, control as u16))
+    }
+
+    /// Has the kernel switched on what the chip set has instead of ACS?
+    pub fn has_enabled_acs_quirk(&self) -> bool {
+        // PCI_DEV_FLAGS_ACS_ENABLED_QUIRK
+        self.get().dev_flags & (1 << 3) != 0
     }
 
     /// Reads a 32-bit word of configuration space.

@@ -12,6 +12,7 @@ from suites.lib import Options, Suite  # noqa: E402
 
 SUITES = {
     "translate": "translate",
+    "groups": "groups",
     "reach": "reach",
     "oracle": "oracle",
     "io": "io",

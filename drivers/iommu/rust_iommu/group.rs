@@ -7,6 +7,11 @@ use iommu_core::{
     group::{
         nodes_needed,
         partition,
+        quirks::{
+            has_wide_acs,
+            isolation,
+            Subject, //
+        },
         Acs,
         BridgeQuirk,
         Function,
@@ -105,6 +110,7 @@ fn quirk_aliases(dev: &PciDev) -> Result<KVec<Rid>> {
 
 fn function<'a>(dev: &PciDev, aliases: &'a [Rid], parent: Option<usize>) -> Function<'a> {
     let flags = dev.bridge_flags();
+    let (vendor, device) = dev.ids();
     Function {
         parent,
         secondary_bus: dev.secondary_bus(),
@@ -116,9 +122,19 @@ fn function<'a>(dev: &PciDev, aliases: &'a [Rid], parent: Option<usize>) -> Func
             flags.pcie_alias.then_some(BridgeQuirk::PcieAlias)
         },
         multifunction: dev.is_multifunction(),
-        acs: dev.acs().map(|(capability, control)| Acs {
-            capability,
-            control,
+        acs: dev
+            .acs(has_wide_acs(vendor, device))
+            .map(|(capability, control)| Acs {
+                capability,
+                control,
+            }),
+        acs_quirk: isolation(&Subject {
+            vendor,
+            device,
+            kind: kind(dev),
+            integrated: dev.pcie_type() == PcieType::Integrated,
+            on_root_bus_of_many: dev.is_multifunction() && dev.upstream().is_none(),
+            enabled_by_kernel: dev.has_enabled_acs_quirk(),
         }),
         is_virtual: dev.is_virtual_function(),
         class: dev.class(),
