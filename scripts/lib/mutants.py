@@ -59,4 +59,26 @@ MUTANTS = [
            "if dev.has_driver() && Group::of(dev.device()).is_none() {", "life", "release is refused|names the device"),
     Mutant("tables-leak", "drivers/iommu/rust_iommu/domain.rs", "        pt::free_all::<F, _>(&Tables(Gfp::Atomic), self.root);", "        let _ = pt::free_all::<F, Tables>;",
            "hotplug", "leaves no IOMMU pages"),
+] + [
+    # The rules of the group engine; "host" is the core crate's own test of the topologies.
+    Mutant(f"group-{name}", "rust/iommu_core/group.rs", old, new, "host", "every_topology_has_its_groups")
+    for name, old, new in [
+        ("real-dma", "nodes.join(f.id, real, Rule::RealDma, why);", "let _ = real;"),
+        ("dma-alias", "nodes.join(f.id, f.in_segment(rid), Rule::DmaAlias, why);", ""),
+        ("phantom", "nodes.join(f.id, id, Rule::PhantomFunction, why);", "let _ = id;"),
+        ("firmware-alias", "nodes.join(f.id, f.in_segment(rid), Rule::FirmwareAlias, why);", "let _ = rid;"),
+        ("bridge-alias", "nodes.join(f.id, alias, Rule::BridgeAlias, why);", "let _ = alias;"),
+        ("shared-bus", "nodes.join(f.id, bridge.id, Rule::SharedBus, why);", "let _ = bridge;"),
+        ("multifunction", "if let Some(first) = first.filter(|first| *first != f.id) {", "if let Some(first) = first.filter(|_| false) {"),
+        ("isolated-stays-out", "let is_peer = |other: &Function<'_>| other.multifunction && same_device(functions, f, other);",
+         "let is_peer = |other: &Function<'_>| other.multifunction && f.isolates().is_err() && same_device(functions, f, other);"),
+        ("companion", "nodes.join(f.id, host, Rule::Companion, why);", "let _ = host;"),
+        ("open-switch", "nodes.join(f.id, up.id, Rule::OpenSwitch { at, missing }, why);", "let _ = (up, at, missing);"),
+        ("no-acs", "            if let Err(missing) = port.isolates() {", "            if let (Err(missing), false) = (port.isolates(), true) {"),
+        ("open-neighbour", "open.map(|(at, missing)| Rule::OpenNeighbour {", "open.filter(|_| false).map(|(at, missing)| Rule::OpenNeighbour {"),
+        ("first-port-decides", "let gap = ancestors(functions, f).find_map(|port| {", "let gap = ancestors(functions, f).take(1).find_map(|port| {"),
+        ("virtual-functions", "if a.is_virtual || b.is_virtual || place(a) != place(b) {", "if place(a) != place(b) {"),
+        ("ari", "    on_link || a.id.rid.dev() == b.id.rid.dev()", "    (on_link && false) || a.id.rid.dev() == b.id.rid.dev()"),
+        ("quirk-ignored", "            Some(true) => return Ok(()),", "            Some(true) => {}"),
+    ]
 ]

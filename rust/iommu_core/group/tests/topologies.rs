@@ -625,5 +625,14 @@ pub(super) fn topologies() -> Vec<Topology> {
             ],
             "00:04.0 | 01:00.0 01:00.1 02:00.0 03:00.0",
         ),
+        t(
+            "a bridge said to isolate hides requester IDs all the same",
+            &[
+                bridge(PcieToPci, 0, 3, 1).with(|f| f.acs_quirk = Some(true)),
+                conventional(1, 1, 0).below(0),
+                conventional(1, 2, 0).below(0),
+            ],
+            "00:03.0 (01:00.0) 01:01.0 01:02.0",
+        ),
     ]
 }
