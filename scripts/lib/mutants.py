@@ -29,9 +29,11 @@ MUTANTS = [
     Mutant("unmap-without-invalidation-vfio", f"{AMD}/mod.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),
     Mutant("unmap-without-invalidation-dma", f"{AMD}/mod.rs", *NO_UNMAP_FLUSH, "oracle", "used again before its invalidation"),
     Mutant("unmap-invalidates-too-little", f"{AMD}/mod.rs",
-           """                let done = u
+           """            if domain.is_used_by(u.index) {
+                let done = u
                     .queue_invalidate(domain.id(), Pages::covering(range))""",
-           """                let half = range.first() + range.len_bytes() / 2;
+           """            if domain.is_used_by(u.index) {
+                let half = range.first() + range.len_bytes() / 2;
                 let range = Range::new(range.first(), half).unwrap_or(range);
                 let done = u
                     .queue_invalidate(domain.id(), Pages::covering(range))""",
