@@ -42,5 +42,7 @@ void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsig
 
 const char *rust_iommu_param_unit(void);
 const char *rust_iommu_param_dma(void);
+const char *rust_iommu_param_isolate(void);
+const char *rust_iommu_param_isolation(void);
 
 #endif

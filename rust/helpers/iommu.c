@@ -170,6 +170,24 @@ static char *dma = "auto";
 module_param(dma, charp, 0444);
 MODULE_PARM_DESC(dma, "who serves the DMA API: auto, rust (own allocator and mapper) or core (dma-iommu)");
 
+static char *isolate = "";
+module_param(isolate, charp, 0444);
+MODULE_PARM_DESC(isolate, "functions asserted to isolate although nothing says so, by address or VENDOR:DEVICE, with commas; taints the kernel");
+
+static char *isolation = "default";
+module_param(isolation, charp, 0444);
+MODULE_PARM_DESC(isolation, "default, or hardened: isolation that only a table of device IDs speaks for counts as none");
+
+const char *rust_iommu_param_isolate(void)
+{
+	return isolate;
+}
+
+const char *rust_iommu_param_isolation(void)
+{
+	return isolation;
+}
+
 const char *rust_iommu_param_unit(void)
 {
 	return unit;

@@ -33,6 +33,7 @@
 use crate::id::{Rid, Sbdf};
 
 mod nodes;
+pub mod policy;
 pub mod quirks;
 mod reason;
 

@@ -3,6 +3,7 @@
 //! The module's string parameters, which the `module!` macro does not offer.
 
 use kernel::{
+    bindings,
     ffi::c_char,
     prelude::*, //
 };
@@ -11,6 +12,8 @@ extern "C" {
     // rust/helpers/iommu.c
     fn rust_iommu_param_unit() -> *const c_char;
     fn rust_iommu_param_dma() -> *const c_char;
+    fn rust_iommu_param_isolate() -> *const c_char;
+    fn rust_iommu_param_isolation() -> *const c_char;
 }
 
 /// # Safety
@@ -32,4 +35,22 @@ pub fn unit() -> &'static str {
 pub fn dma() -> &'static str {
     // SAFETY: as above.
     unsafe { text(rust_iommu_param_dma()) }
+}
+
+/// The parameter `isolate`.
+pub fn isolate() -> &'static str {
+    // SAFETY: as above.
+    unsafe { text(rust_iommu_param_isolate()) }
+}
+
+/// The parameter `isolation`.
+pub fn isolation() -> &'static str {
+    // SAFETY: as above.
+    unsafe { text(rust_iommu_param_isolation()) }
+}
+
+/// Taints the kernel: the user asked for something that the kernel cannot vouch for.
+pub fn taint_by_user() {
+    // SAFETY: an FFI call without requirements; lock debugging stays right.
+    unsafe { bindings::add_taint(bindings::TAINT_USER, bindings::lockdep_ok_LOCKDEP_STILL_OK) };
 }

@@ -23,7 +23,7 @@ def run(suite):
     topologies = TOPOLOGIES[::4] if suite.options.quick else TOPOLOGIES
     for t in topologies:
         r = Machine(**suite.options.machine(), script=t.before + "\n" + SHOW[driver], machine_args=t.args, append=t.append,
-                    modules=list(t.modules), load=False).run()
+                    modules=list(t.modules), load=False, rust_params=t.params if driver == "rust" else "").run()
         reason = "" if r.ok else r.reason
         if not reason:
             got = from_json(r.output) if driver == "rust" else from_links(r.output)

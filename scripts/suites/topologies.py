@@ -15,6 +15,7 @@ class Topology:
     append: str = ""
     before: str = ""
     modules: tuple = ()
+    params: str = ""
 
 
 def port(name, slot, chassis, more="", kind="pcie-root-port", bus="pcie.0"):
@@ -98,6 +99,13 @@ TOPOLOGIES = [
     Topology("second root bus", "-device pxb-pcie,id=x,bus=pcie.0,addr=9,bus_nr=64 " + port("a", 0, 1, bus="x") + nic("a"),
              "00:09.0 | 40:00.0 | 41:00.0"),
     Topology("USB companions", USB, "00:1d.0 00:1d.1 00:1d.2 00:1d.7"),
+    Topology("switch whose ports the owner asserts to isolate", port("a", 4, 1) + switch("s", "a", 2) + nic("s0") + nic("s1"),
+             "00:04.0 | 01:00.0 | 02:00.0 | 02:01.0 | 03:00.0 | 04:00.0", params="isolate=104c:8233",
+             c="00:04.0 | 01:00.0 | 02:00.0 03:00.0 | 02:01.0 04:00.0"),
+    Topology("one of two functions asserted, which does not help", port("a", 4, 1) + nic("a", ",addr=0.0" + MULTI) + nic("a", ",addr=0.1"),
+             "00:04.0 | 01:00.0 01:00.1", params="isolate=01:00.1"),
+    Topology("hardened: a table of device IDs is no isolation", nic("pcie.0", ",addr=8.0" + MULTI) + nic("pcie.0", ",addr=8.1"),
+             "00:08.0 00:08.1", params="isolation=hardened", c="00:08.0 | 00:08.1"),
     Topology("virtual functions", port("a", 4, 1) + "-device igb,bus=a ",
              "00:04.0 | 01:00.0 | 01:10.0 | 01:10.2", modules=("igb",),
              before="echo 2 >/sys/bus/pci/devices/0000:01:00.0/sriov_numvfs; sleep 1"),

@@ -7,6 +7,7 @@ use iommu_core::{
     group::{
         nodes_needed,
         partition,
+        policy::Policy,
         quirks::{
             has_wide_acs,
             isolation,
@@ -45,6 +46,7 @@ use kernel_iommu::{
 pub(crate) struct Snapshot {
     devs: KVVec<PciDev>,
     aliases: KVVec<KVec<Rid>>,
+    policy: Policy<'static>,
 }
 
 /// The name of a function in the whole machine.
@@ -151,14 +153,18 @@ impl Snapshot {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn take() -> Result<Self> {
+    pub(crate) fn take(policy: Policy<'static>) -> Result<Self> {
         let mut devs = KVVec::new();
         let mut aliases = KVVec::new();
         for dev in pci_topology::all() {
             aliases.push(quirk_aliases(&dev)?, GFP_KERNEL)?;
             devs.push(dev, GFP_KERNEL)?;
         }
-        Ok(Self { devs, aliases })
+        Ok(Self {
+            devs,
+            aliases,
+            policy,
+        })
     }
 
     /// Computes the partition and calls `each` for every requester ID with its group, then `why`
@@ -187,6 +193,13 @@ impl Snapshot {
             let parent = dev.upstream().and_then(|up| place_of(sbdf(&up)));
             let mut f = function(dev, aliases, parent);
             f.firmware_alias = firmware_alias(f.id).filter(|a| *a != f.id.rid);
+            if self.policy.hardened && f.acs_quirk == Some(true) {
+                f.acs_quirk = None;
+            }
+            let (vendor, device) = dev.ids();
+            if self.policy.asserted.covers(f.id, vendor, device) {
+                f.acs_quirk = Some(true);
+            }
             functions.push(f, GFP_KERNEL)?;
         }
         let mut nodes = KVVec::new();
@@ -208,14 +221,16 @@ impl Snapshot {
 /// again for each function that comes later.
 #[pin_data]
 pub(crate) struct Groups {
+    pub(crate) policy: Policy<'static>,
     #[pin]
     known: Mutex<KVVec<(Sbdf, Sbdf)>>,
 }
 
 impl Groups {
     /// Nothing computed yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(policy: Policy<'static>) -> impl PinInit<Self> {
         pin_init!(Self {
+            policy,
             known <- new_mutex!(KVVec::new()),
         })
     }
@@ -243,7 +258,7 @@ impl Groups {
         let name = match find(&known) {
             Some(name) => name,
             None => {
-                *known = compute(firmware_alias)?;
+                *known = compute(self.policy, firmware_alias)?;
                 find(&known).ok_or(ENODEV)?
             }
         };
@@ -259,8 +274,11 @@ impl Groups {
 }
 
 /// Every requester ID with its group, in ascending order.
-fn compute(firmware_alias: impl Fn(Sbdf) -> Option<Rid>) -> Result<KVVec<(Sbdf, Sbdf)>> {
-    let snap = Snapshot::take()?;
+fn compute(
+    policy: Policy<'static>,
+    firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
+) -> Result<KVVec<(Sbdf, Sbdf)>> {
+    let snap = Snapshot::take(policy)?;
     let mut all = KVVec::with_capacity(snap.devs.len(), GFP_KERNEL)?;
     let mut pushed: Result = Ok(());
     let each = |member, group, _: Option<&PciDev>| {

@@ -27,6 +27,8 @@ struct Member {
     group: Sbdf,
     device: bool,
     translated: bool,
+    /// Its isolation is asserted by the parameter `isolate`.
+    asserted: bool,
 }
 
 /// The partition of this moment, by group.
@@ -37,7 +39,7 @@ struct View {
 
 impl View {
     fn take(m: &Machine) -> Result<Self> {
-        let snap = Snapshot::take()?;
+        let snap = Snapshot::take(m.driver.groups.policy)?;
         let mut members = KVVec::new();
         let mut all = KVVec::new();
         let mut pushed: Result = Ok(());
@@ -47,6 +49,10 @@ impl View {
                 group,
                 device: dev.is_some(),
                 translated: dev.is_some_and(|dev| Group::of(dev.device()).is_some()),
+                asserted: dev.is_some_and(|dev| {
+                    let (vendor, device) = dev.ids();
+                    m.driver.groups.policy.asserted.covers(id, vendor, device)
+                }),
             };
             if pushed.is_ok() {
                 pushed = members.push(member, GFP_KERNEL).map_err(Error::from);
@@ -101,7 +107,12 @@ pub(crate) fn text(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
                 (true, false) => " (not translated)",
                 (true, true) => "",
             };
-            writeln!(f, "  {}{}", m.id, note)?;
+            let asserted = if m.asserted {
+                " (isolation asserted by isolate=)"
+            } else {
+                ""
+            };
+            writeln!(f, "  {}{}{}", m.id, note, asserted)?;
         }
         for why in view.reasons_of(group) {
             writeln!(f, "  because {}", why)?;
@@ -128,8 +139,8 @@ pub(crate) fn json(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             let comma = if n > 0 { ", " } else { "" };
             write!(
                 f,
-                "{}{{\"id\": \"{}\", \"device\": {}, \"translated\": {}}}",
-                comma, m.id, m.device, m.translated
+                "{}{{\"id\": \"{}\", \"device\": {}, \"translated\": {}, \"asserted\": {}}}",
+                comma, m.id, m.device, m.translated, m.asserted
             )?;
         }
         write!(f, "], \"reasons\": [")?;

@@ -2,11 +2,17 @@
 
 //! Module parameters, refused with the list of right values when they are wrong.
 
+use iommu_core::group::policy::{
+    Asserted,
+    Policy, //
+};
 use kernel::{
     error::code::*,
     prelude::*, //
 };
 use kernel_iommu::module_string;
+
+use crate::glue::Show;
 
 /// Who serves the DMA API of trusted devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +27,7 @@ pub(crate) enum Dma {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Params {
     pub(crate) dma: Dma,
+    pub(crate) policy: Policy<'static>,
 }
 
 impl Params {
@@ -58,6 +65,33 @@ impl Params {
                 return Err(EINVAL);
             }
         };
-        Ok(Self { dma })
+        Ok(Self {
+            dma,
+            policy: Self::policy()?,
+        })
+    }
+
+    fn policy() -> Result<Policy<'static>> {
+        let list = module_string::isolate();
+        let asserted = Asserted::parse(list).map_err(|bad| {
+            pr_err!("isolate={}: {}\n", list, Show(bad));
+            EINVAL
+        })?;
+        let hardened = match module_string::isolation() {
+            "default" => false,
+            "hardened" => true,
+            other => {
+                pr_err!(
+                    "isolation={}: unknown value; one of default, hardened\n",
+                    other
+                );
+                return Err(EINVAL);
+            }
+        };
+        if !asserted.is_empty() {
+            pr_warn!("isolate={}: groups are made as if these functions isolated; the kernel is tainted\n", list);
+            module_string::taint_by_user();
+        }
+        Ok(Policy { asserted, hardened })
     }
 }

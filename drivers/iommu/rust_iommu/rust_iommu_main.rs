@@ -60,7 +60,7 @@ impl kernel::Module for RustIommu {
 
 impl RustIommu {
     fn start(module: &'static ThisModule, params: params::Params) -> Result<Self> {
-        let driver = amd_vi::find(params.dma)?;
+        let driver = amd_vi::find(params)?;
         let machine = machine::Machine::new(module, driver)?;
         let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
         let debugfs = debugfs::Files::new(&machine)?;

@@ -57,7 +57,7 @@ pub(crate) type Lines = KVec<MsiLine<Events>>;
 /// - `ENODEV`: no table, or no unit that can be driven; all hardware is as it was.
 /// - `EBUSY`: the C driver has the hardware.
 /// - `ENOMEM`.
-pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
+pub(crate) fn find(params: params::Params) -> Result<Arc<AmdVi>> {
     let table = AcpiTable::get(b"IVRS").ok_or(ENODEV)?;
     let ivrs = Ivrs::parse(table.bytes()).map_err(|e| {
         pr_err!("{}; no AMD-Vi unit is touched\n", Show(e));
@@ -107,10 +107,10 @@ pub(crate) fn find(dma: params::Dma) -> Result<Arc<AmdVi>> {
             pin_init!(AmdVi {
                 units,
                 required,
-                dma,
+                dma: params.dma,
                 ids,
                 devices <- new_mutex!(KVec::new()),
-                groups <- group::Groups::new(),
+                groups <- group::Groups::new(params.policy),
             }),
             GFP_KERNEL,
         )

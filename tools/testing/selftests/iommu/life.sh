@@ -8,7 +8,7 @@ KO=$(find /lib/modules -name rust_iommu.ko)
 nvme=0000:01:00.0
 readable() { dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct 2>/dev/null; }
 rebind() { echo $nvme >/sys/bus/pci/drivers/nvme/"$1"; [ "$1" = unbind ] || wait_for /dev/nvme0n1 10; }
-echo 1..14
+echo 1..15
 readable; t $? "I/O"
 echo 1 >$D/release 2>/dev/null; [ $? != 0 ]; t $? "release is refused while a driver is bound"
 dmesg | grep -q "release: $nvme has a driver"; t $? "the log names the device"
@@ -22,6 +22,7 @@ fill_free
 for bad in unit=foo dma=foo; do
 	insmod "$KO" $bad 2>/dev/null; [ $? != 0 ] && dmesg | grep -q "$bad: unknown value; one of"; t $? "$bad is refused with the list"
 done
+insmod "$KO" isolate=01:00.0,foo 2>/dev/null; [ $? != 0 ] && dmesg | grep -q "isolate=01:00.0,foo: 'foo' is neither an address"; t $? "a wrong item of isolate is refused by name"
 rebind bind
 readable; t $? "I/O without the module"
 insmod "$KO"; t $? "late load"
