@@ -450,19 +450,23 @@ def mutants(table):
         yield from make(base)
 
 
+def with_entries_added(table, entries):
+    """Return the table with more device entries in each of its IVHD blocks."""
+    base = Base(table)
+    blocks = []
+    for kind, block in base.blocks:
+        if kind in HEADER_LEN:
+            block = bytearray(block + entries)
+            struct.pack_into("<H", block, 2, len(block))
+        blocks.append(bytes(block))
+    return base.with_blocks(*blocks)
+
+
 def good(table, variant, params):
     """Return a valid table for a functional test: `alias` (rid, source) or `ivmd` (start, len, rid)."""
     base = Base(table)
     if variant == "alias":
-        rid, source = params
-        entry = e_alias(rid, source)
-        blocks = []
-        for kind, block in base.blocks:
-            if kind in HEADER_LEN:
-                block = bytearray(block + entry)
-                struct.pack_into("<H", block, 2, len(block))
-            blocks.append(bytes(block))
-        return base.with_blocks(*blocks)
+        return with_entries_added(table, e_alias(*params))
     start, size, rid = params
     return base.with_more(ivmd(0x21, 7, start, size, rid=rid, segment=base.segment))
 

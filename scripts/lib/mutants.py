@@ -49,6 +49,8 @@ MUTANTS = [
            "reach", "write-only"),
     Mutant("blocked-passes", f"{AMD}/unit.rs", "let dte = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);", "let dte = Some(Dte::identity(IDENTITY_DID));",
            "reach", "claimed"),
+    Mutant("alias-blocked-under-others", f"{AMD}/mod.rs", "StaticDomain::Blocked if self.is_shared(dev, rid) => None,",
+           "StaticDomain::Blocked if self.is_shared(dev, rid) && dev.rids.is_empty() => None,", "aliases", "stays with"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
            "life", "plan"),
     Mutant("addresses-reused-in-doubt", "drivers/iommu/rust_iommu/dma.rs", "    if flushed.is_err() {", "    if flushed.is_err() && len == 0 {",

@@ -13,6 +13,7 @@ from suites.lib import Options, Suite  # noqa: E402
 SUITES = {
     "translate": "translate",
     "groups": "groups",
+    "aliases": "aliases",
     "reach": "reach",
     "oracle": "oracle",
     "io": "io",

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Requester-ID aliases that firmware declares, in tables made for it."""
+
+import os
+import tempfile
+
+import ivrs_mutants as ivrs
+from vm import Machine
+
+CASES = [
+    # name, entries, members, the alias, the group's lowest requester ID
+    ("two slots, a function that is empty", lambda: ivrs.e_alias(0x40, 0x38) + ivrs.e_alias(0x48, 0x38), "00:08.0 00:09.0", "00:07.0", "00:07.0"),
+    ("two slots, another bus", lambda: ivrs.e_alias(0x40, 0x500) + ivrs.e_alias(0x48, 0x500), "00:08.0 00:09.0", "05:00.0", "00:08.0"),
+    ("a range", lambda: ivrs.e_alias_start(0x40, 0x38) + ivrs.e_end(0x57), "00:08.0 00:09.0 00:0a.0", "00:07.0", "00:07.0"),
+    ("a chain", lambda: ivrs.e_alias(0x40, 0x48) + ivrs.e_alias(0x48, 0x50), "00:08.0 00:09.0 00:0a.0", "00:0a.0", "00:08.0"),
+]
+DEVICES = "".join(f"-device iommu-testdev,addr={slot} " for slot in "89a")
+
+
+def run(suite):
+    """One boot for each case."""
+    if suite.options.driver != "rust":
+        return
+    r = Machine(**suite.options.machine() | {"driver": "none", "ko": ""}, machine_args=DEVICES,
+                script="od -An -v -tx1 /sys/firmware/acpi/tables/IVRS").run()
+    table = bytes.fromhex(r.output)
+    tool = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                        "tools/testing/selftests/iommu/iommu_testdev.c")
+    with tempfile.TemporaryDirectory() as tmp:
+        for name, entries, members, alias, lowest in CASES:
+            path = os.path.join(tmp, "ivrs.aml")
+            with open(path, "wb") as f:
+                f.write(ivrs.with_entries_added(table, entries()))
+            suite.guest("aliases.sh", title=name, before=f"MEMBERS='{members}'\nALIAS={alias}\nLOWEST={lowest}\n",
+                        machine_args=DEVICES, acpi_tables=[f"IVRS={path}"], tools=[tool])
