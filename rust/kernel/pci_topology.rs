@@ -249,6 +249,23 @@ impl PciDev {
         Some((capability as u16, control as u16))
     }
 
+    /// Writes the ACS control word; `false` if the function has none or does not answer.
+    pub fn set_acs(&self, control: u16) -> bool {
+        let at = self.get().acs_cap;
+        if at == 0 {
+            return false;
+        }
+        // SAFETY: the function is alive; the offset lies in its configuration space.
+        let rc = unsafe {
+            bindings::pci_write_config_word(
+                self.as_raw(),
+                kernel::ffi::c_int::from(at) + 6,
+                control,
+            )
+        };
+        rc == 0
+    }
+
     /// Has the kernel switched on what the chip set has instead of ACS?
     pub fn has_enabled_acs_quirk(&self) -> bool {
         // PCI_DEV_FLAGS_ACS_ENABLED_QUIRK

@@ -18,6 +18,7 @@ def run(suite):
     suite.guest("broken.sh", title="broken", devices=["nvme"], timeout=200)
     suite.guest("takeover.sh", title="take-over", driver="none", load=False, devices=["nvme", "testdev"], append="memmap=8M$0x20000000",
                 files=[f"{ko}:/lib/modules/rust_iommu.ko"])
+    suite.guest("acs.sh", title="ACS", driver="none", devices=["nvme"], files=[f"{ko}:/lib/modules/rust_iommu.ko"])
     suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[f"{ko}:/rust_iommu.ko"])
     if suite.options.flavour == "debug":
         kunit(suite)

@@ -2,7 +2,10 @@
 
 //! Takes the topology snapshot for the group engine and finds the core's group for its answer.
 
-use crate::glue::Show;
+use crate::{
+    acs::Acs,
+    glue::Show, //
+};
 use iommu_core::{
     group::{
         nodes_needed,
@@ -13,7 +16,6 @@ use iommu_core::{
             isolation,
             Subject, //
         },
-        Acs,
         BridgeQuirk,
         Function,
         Kind,
@@ -126,7 +128,7 @@ fn function<'a>(dev: &PciDev, aliases: &'a [Rid], parent: Option<usize>) -> Func
         multifunction: dev.is_multifunction(),
         acs: dev
             .acs(has_wide_acs(vendor, device))
-            .map(|(capability, control)| Acs {
+            .map(|(capability, control)| iommu_core::group::Acs {
                 capability,
                 control,
             }),
@@ -223,6 +225,8 @@ impl Snapshot {
 pub(crate) struct Groups {
     pub(crate) policy: Policy<'static>,
     #[pin]
+    acs: Mutex<Acs>,
+    #[pin]
     known: Mutex<KVVec<(Sbdf, Sbdf)>>,
 }
 
@@ -231,8 +235,14 @@ impl Groups {
     pub(crate) fn new(policy: Policy<'static>) -> impl PinInit<Self> {
         pin_init!(Self {
             policy,
+            acs <- new_mutex!(Acs::new()),
             known <- new_mutex!(KVVec::new()),
         })
+    }
+
+    /// Hands ACS back as it was found, when the units are handed back.
+    pub(crate) fn restore_acs(&self) {
+        self.acs.lock().restore();
     }
 
     /// A function left: what is known may be too coarse from now on.
@@ -258,6 +268,7 @@ impl Groups {
         let name = match find(&known) {
             Some(name) => name,
             None => {
+                self.acs.lock().enable_all()?;
                 *known = compute(self.policy, firmware_alias)?;
                 find(&known).ok_or(ENODEV)?
             }

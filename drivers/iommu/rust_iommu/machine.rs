@@ -105,6 +105,7 @@ impl Machine {
         // The registration goes first: it releases the devices, whose entries are blocked then.
         drop(live.take());
         self.driver.stop();
+        self.driver.groups.restore_acs();
         pr_info!("units released; DMA is not translated any more\n");
         Ok(())
     }

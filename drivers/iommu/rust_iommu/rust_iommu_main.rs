@@ -9,6 +9,8 @@ use kernel::{
 use kernel_iommu::bus_notifier::PciBusNotifier;
 
 #[forbid(unsafe_code)]
+mod acs;
+#[forbid(unsafe_code)]
 mod amd_vi;
 #[forbid(unsafe_code)]
 mod debugfs;

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0
+# ACS that nobody has switched on is switched on before groups are made, and off again with the unit.
+# shellcheck shell=sh
+KO=$(find /lib/modules -name rust_iommu.ko)
+nvme=0000:01:00.0
+cfg=/sys/bus/pci/devices/0000:00:10.0/config
+word() { od -An -v -tu2 -j "$1" -N 2 $cfg | tr -d ' '; }
+# The ACS capability has number 13.
+at=256
+while [ $at != 0 ] && [ "$(word $at)" != 13 ]; do at=$(($(word $((at + 2))) >> 4)); done
+[ $at != 0 ] || fatal "the root port has no ACS"
+printf '\0\0' | dd of=$cfg bs=1 seek=$((at + 6)) count=2 conv=notrunc 2>/dev/null
+eq "control: it is off" 0 "$(word $((at + 6)))"
+unbind $nvme
+for d in /sys/bus/pci/drivers/ahci/0000*; do [ -e "$d" ] && unbind "${d##*/}"; done
+insmod "$KO" || fatal "no module"
+eq "on: SV, RR, CR, UF" 29 "$(word $((at + 6)))"
+check "a line says so" sh -c "dmesg | grep -q '0000:00:10.0: ACS switched on'"
+eq "the disk is alone" pci-$nvme "$(cat "/sys/kernel/iommu_groups/$(group_of $nvme)/name")"
+echo 1 >/sys/kernel/debug/rust_iommu/release
+eq "off again with the unit" 0 "$(word $((at + 6)))"
+plan
