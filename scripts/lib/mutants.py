@@ -51,6 +51,8 @@ MUTANTS = [
            "reach", "claimed"),
     Mutant("alias-blocked-under-others", f"{AMD}/mod.rs", "StaticDomain::Blocked if self.is_shared(dev, rid) => None,",
            "StaticDomain::Blocked if self.is_shared(dev, rid) && dev.rids.is_empty() => None,", "aliases", "stays with"),
+    Mutant("late-comers-have-no-group", "drivers/iommu/rust_iommu/group.rs", "*known = compute(self.policy, firmware_alias)?;",
+           "if known.is_empty() {\n                    *known = compute(self.policy, firmware_alias)?;\n                }", "shuffle", "steps under I/O"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
            "life", "plan"),
     Mutant("addresses-reused-in-doubt", "drivers/iommu/rust_iommu/dma.rs", "    if flushed.is_err() {", "    if flushed.is_err() && len == 0 {",

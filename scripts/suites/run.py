@@ -20,6 +20,7 @@ SUITES = {
     "life": "life",
     "binding": "binding",
     "types": "group_types",
+    "shuffle": "shuffle",
     "inject": "inject",
     "hotplug": "hotplug",
     "ivrs": "ivrs",
