@@ -44,5 +44,6 @@ const char *rust_iommu_param_unit(void);
 const char *rust_iommu_param_dma(void);
 const char *rust_iommu_param_isolate(void);
 const char *rust_iommu_param_isolation(void);
+const char *rust_iommu_param_acs(void);
 
 #endif

@@ -178,6 +178,10 @@ static char *isolation = "default";
 module_param(isolation, charp, 0444);
 MODULE_PARM_DESC(isolation, "default, or hardened: isolation that only a table of device IDs speaks for counts as none");
 
+static char *acs = "auto";
+module_param(acs, charp, 0444);
+MODULE_PARM_DESC(acs, "Access Control Services that are all off: auto (switched on where the kernel did not look), on, or keep");
+
 const char *rust_iommu_param_isolate(void)
 {
 	return isolate;
@@ -186,6 +190,11 @@ const char *rust_iommu_param_isolate(void)
 const char *rust_iommu_param_isolation(void)
 {
 	return isolation;
+}
+
+const char *rust_iommu_param_acs(void)
+{
+	return acs;
 }
 
 const char *rust_iommu_param_unit(void)

@@ -14,6 +14,7 @@ extern "C" {
     fn rust_iommu_param_dma() -> *const c_char;
     fn rust_iommu_param_isolate() -> *const c_char;
     fn rust_iommu_param_isolation() -> *const c_char;
+    fn rust_iommu_param_acs() -> *const c_char;
 }
 
 /// # Safety
@@ -47,6 +48,12 @@ pub fn isolate() -> &'static str {
 pub fn isolation() -> &'static str {
     // SAFETY: as above.
     unsafe { text(rust_iommu_param_isolation()) }
+}
+
+/// The parameter `acs`.
+pub fn acs() -> &'static str {
+    // SAFETY: as above.
+    unsafe { text(rust_iommu_param_acs()) }
 }
 
 /// Taints the kernel: the user asked for something that the kernel cannot vouch for.

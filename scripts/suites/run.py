@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from suites.lib import Options, Suite  # noqa: E402
@@ -41,11 +42,12 @@ def main():
         p.error(f"no suite {', '.join(wrong)} (there is: {', '.join(SUITES)})")
     passed = failed = 0
     for name in a.suites or SUITES:
-        suite = Suite(name, Options(a.driver, a.flavour, a.quick, a.ko))
+        start, suite = time.monotonic(), Suite(name, Options(a.driver, a.flavour, a.quick, a.ko))
         try:
             importlib.import_module(f"suites.{SUITES[name]}").run(suite)
         except Exception as e:  # a suite that breaks is a failure, and the others still run
             suite.result(f"{name} suite", f"{type(e).__name__}: {e}")
+        print(f"# {name}: {time.monotonic() - start:.0f} s", flush=True)
         passed, failed = passed + suite.passed, failed + suite.failed
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

@@ -26,9 +26,8 @@ def run(suite):
     """200 steps, 20 with --quick."""
     steps = 20 if suite.options.quick else 200
     rng, plugged, reason = random.Random(20261), {}, ""
-    drives = "".join(f"-blockdev null-co,node-name=hd{i},size=67108864,read-zeroes=on " for i in range(3))
     m = Machine(**suite.options.machine(), script=GUEST, devices=["nvme:null=1", "port", "port", "port"], modules=["e1000e"],
-                timeout=600, machine_args=drives)
+                timeout=600)
     step = 0
     with m:
         try:
@@ -37,11 +36,15 @@ def run(suite):
                 port = rng.randrange(3)
                 if port in plugged:
                     m.qmp("device_del", id=f"hot{port}")
-                    m.qmp_client.wait_event("DEVICE_DELETED", 60)
+                    m.qmp_client.wait_event("DEVICE_DELETED", 60, device=f"hot{port}")
                     del plugged[port]
                 else:
                     kind = rng.choice(sorted(KINDS))
-                    more = {"drive": f"hd{port}", "serial": f"s{port}"} if kind == "nvme" else {}
+                    more = {}
+                    if kind == "nvme":
+                        # A disk of its own each time: QEMU lets go of the last one some time after the event.
+                        m.qmp("blockdev-add", driver="null-co", size=67108864, **{"node-name": f"hd{step}", "read-zeroes": True})
+                        more = {"drive": f"hd{step}", "serial": f"s{port}"}
                     m.qmp("device_add", id=f"hot{port}", bus=f"port{port}", **KINDS[kind], **more)
                     plugged[port] = kind
                 reason = settled(m, 2 + len(plugged))

@@ -3,8 +3,9 @@
 //! Access Control Services, switched on where the kernel has not: it does so only if it knew of an
 //! IOMMU before it looked for devices.
 //!
-//! A function whose control register is all zero was left alone by everybody. One in which somebody
-//! has set or cleared bits, for instance `pci=disable_acs_redir`, is somebody's decision.
+//! A function whose control register is not zero is somebody's decision. One that is all zero may
+//! be so because nobody looked, or because somebody said so (`pci=disable_acs_redir` writes back
+//! what firmware left): whether to switch it on is decided by whoever makes an [`Acs`].
 
 use iommu_core::group::{
     quirks::has_wide_acs,

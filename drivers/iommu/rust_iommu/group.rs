@@ -225,24 +225,26 @@ impl Snapshot {
 pub(crate) struct Groups {
     pub(crate) policy: Policy<'static>,
     #[pin]
-    acs: Mutex<Acs>,
+    acs: Mutex<Option<Acs>>,
     #[pin]
     known: Mutex<KVVec<(Sbdf, Sbdf)>>,
 }
 
 impl Groups {
-    /// Nothing computed yet.
-    pub(crate) fn new(policy: Policy<'static>) -> impl PinInit<Self> {
+    /// Nothing computed yet. `switch_acs_on` if it is all off.
+    pub(crate) fn new(policy: Policy<'static>, switch_acs_on: bool) -> impl PinInit<Self> {
         pin_init!(Self {
             policy,
-            acs <- new_mutex!(Acs::new()),
+            acs <- new_mutex!(switch_acs_on.then(Acs::new)),
             known <- new_mutex!(KVVec::new()),
         })
     }
 
     /// Hands ACS back as it was found, when the units are handed back.
     pub(crate) fn restore_acs(&self) {
-        self.acs.lock().restore();
+        if let Some(acs) = &mut *self.acs.lock() {
+            acs.restore();
+        }
     }
 
     /// A function left: what is known may be too coarse from now on.
@@ -268,7 +270,9 @@ impl Groups {
         let name = match find(&known) {
             Some(name) => name,
             None => {
-                self.acs.lock().enable_all()?;
+                if let Some(acs) = &mut *self.acs.lock() {
+                    acs.enable_all()?;
+                }
                 *known = compute(self.policy, firmware_alias)?;
                 find(&known).ok_or(ENODEV)?
             }

@@ -23,11 +23,23 @@ pub(crate) enum Dma {
     Core,
 }
 
+/// What happens to Access Control Services that are all off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acs {
+    /// Switched on where the kernel did not look, for want of an IOMMU it knew of.
+    Auto,
+    /// Switched on.
+    On,
+    /// Left alone.
+    Keep,
+}
+
 /// All parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Params {
     pub(crate) dma: Dma,
     pub(crate) policy: Policy<'static>,
+    pub(crate) acs: Acs,
 }
 
 impl Params {
@@ -68,7 +80,20 @@ impl Params {
         Ok(Self {
             dma,
             policy: Self::policy()?,
+            acs: Self::acs()?,
         })
+    }
+
+    fn acs() -> Result<Acs> {
+        match module_string::acs() {
+            "auto" => Ok(Acs::Auto),
+            "on" => Ok(Acs::On),
+            "keep" => Ok(Acs::Keep),
+            other => {
+                pr_err!("acs={}: unknown value; one of auto, on, keep\n", other);
+                Err(EINVAL)
+            }
+        }
     }
 
     fn policy() -> Result<Policy<'static>> {

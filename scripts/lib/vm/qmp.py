@@ -58,12 +58,12 @@ class Qmp:
         """Runs a command of the human monitor and returns its text."""
         return self("human-monitor-command", **{"command-line": line})
 
-    def wait_event(self, name, timeout=30):
-        """Waits for an event (an earlier one of the list counts) and returns it."""
+    def wait_event(self, name, timeout=30, **data):
+        """Waits for an event with such data (an earlier one of the list counts) and returns it."""
         end = time.monotonic() + timeout
         while True:
             for i, event in enumerate(self.events):
-                if event["event"] == name:
+                if event["event"] == name and data.items() <= event.get("data", {}).items():
                     return self.events.pop(i)
             left = end - time.monotonic()
             if left <= 0:

@@ -110,7 +110,12 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<AmdVi>> {
                 dma: params.dma,
                 ids,
                 devices <- new_mutex!(KVec::new()),
-                groups <- group::Groups::new(params.policy),
+                groups <- group::Groups::new(
+                    params.policy,
+                    // The kernel looks for an IVRS before it looks for devices, and switches ACS
+                    // on itself, amd_iommu=off or not: what is off was switched off.
+                    params.acs == params::Acs::On,
+                ),
             }),
             GFP_KERNEL,
         )

@@ -13,7 +13,7 @@ printf '\0\0' | dd of=$cfg bs=1 seek=$((at + 6)) count=2 conv=notrunc 2>/dev/nul
 eq "control: it is off" 0 "$(word $((at + 6)))"
 unbind $nvme
 for d in /sys/bus/pci/drivers/ahci/0000*; do [ -e "$d" ] && unbind "${d##*/}"; done
-insmod "$KO" || fatal "no module"
+insmod "$KO" acs=on || fatal "no module"
 eq "on: SV, RR, CR, UF" 29 "$(word $((at + 6)))"
 check "a line says so" sh -c "dmesg | grep -q '0000:00:10.0: ACS switched on'"
 eq "the disk is alone" pci-$nvme "$(cat "/sys/kernel/iommu_groups/$(group_of $nvme)/name")"
