@@ -185,9 +185,11 @@ impl PciDev {
         Some(unsafe { (*bus).number })
     }
 
-    /// Is the header multifunction bit set?
+    /// Is it a function of several? So says the header of the first; the kernel sets its flag in
+    /// the others only after it has announced them, but they have a number.
     pub fn is_multifunction(&self) -> bool {
-        self.get().multifunction() != 0
+        let numbered = self.devfn() & 7 != 0 && !self.is_virtual_function();
+        self.get().multifunction() != 0 || numbered
     }
 
     /// Is it an SR-IOV virtual function?

@@ -7,6 +7,9 @@ import tempfile
 import ivrs_mutants as ivrs
 from vm import Machine
 
+from .lib import TOP
+
+TESTS = os.path.join(TOP, "tools/testing/selftests/iommu")
 CASES = [
     # name, entries, members, the alias, the group's lowest requester ID
     ("two slots, a function that is empty", lambda: ivrs.e_alias(0x40, 0x38) + ivrs.e_alias(0x48, 0x38), "00:08.0 00:09.0", "00:07.0", "00:07.0"),
@@ -23,13 +26,17 @@ def run(suite):
     r = Machine(**suite.options.machine() | {"driver": "none", "ko": ""}, machine_args=DEVICES,
                 script="od -An -v -tx1 /sys/firmware/acpi/tables/IVRS").run()
     table = bytes.fromhex(r.output)
-    tool = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-                        "tools/testing/selftests/iommu/iommu_testdev.c")
+    tool = os.path.join(TESTS, "iommu_testdev.c")
     with tempfile.TemporaryDirectory() as tmp:
         for name, entries, members, alias, lowest in CASES:
             path = os.path.join(tmp, "ivrs.aml")
             with open(path, "wb") as f:
                 f.write(ivrs.with_entries_added(table, entries()))
+            if name == "a chain" and suite.options.driver == "rust":
+                ko = suite.options.ko or os.path.join(TOP, "build", suite.options.flavour, "rust_iommu.ko")
+                suite.guest("joined.sh", title="joined later", machine_args=DEVICES, acpi_tables=[f"IVRS={path}"], driver="none",
+                            tools=[os.path.join(TESTS, "vfio_claim.c")], files=[f"{ko}:/lib/modules/rust_iommu.ko"],
+                            modules=["vfio_iommu_type1=allow_unsafe_interrupts=1", "vfio-pci"])
             if suite.options.driver == "c":
                 apart(suite, name, members, path)
                 continue

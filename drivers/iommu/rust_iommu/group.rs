@@ -219,6 +219,14 @@ impl Snapshot {
     }
 }
 
+/// What the engine said of a requester ID.
+struct Known {
+    id: Sbdf,
+    group: Sbdf,
+    /// A function had it then. One that comes later may add to what was known of its ID alone.
+    device: bool,
+}
+
 /// The answers of the engine for all requester IDs: computed once for the functions of a cold boot,
 /// again for each function that comes later.
 #[pin_data]
@@ -227,7 +235,7 @@ pub(crate) struct Groups {
     #[pin]
     acs: Mutex<Option<Acs>>,
     #[pin]
-    known: Mutex<KVVec<(Sbdf, Sbdf)>>,
+    known: Mutex<KVVec<Known>>,
 }
 
 impl Groups {
@@ -263,9 +271,9 @@ impl Groups {
         firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
     ) -> Result<(Sbdf, KVVec<PciDev>)> {
         let mut known = self.known.lock();
-        let find = |known: &[(Sbdf, Sbdf)]| {
-            let at = known.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-            known.get(at).map(|(_, group)| *group)
+        let find = |known: &[Known]| {
+            let at = known.binary_search_by_key(&id, |k| k.id).ok()?;
+            known.get(at).filter(|k| k.device).map(|k| k.group)
         };
         let name = match find(&known) {
             Some(name) => name,
@@ -278,9 +286,9 @@ impl Groups {
             }
         };
         let mut members = KVVec::new();
-        for (member, _) in known.iter().filter(|(_, group)| *group == name) {
-            let (bus, devfn) = (member.rid.bus(), member.rid.devfn());
-            if let Some(dev) = PciDev::find(member.segment, bus, devfn) {
+        for k in known.iter().filter(|k| k.group == name) {
+            let (bus, devfn) = (k.id.rid.bus(), k.id.rid.devfn());
+            if let Some(dev) = PciDev::find(k.id.segment, bus, devfn) {
                 members.push(dev, GFP_KERNEL)?;
             }
         }
@@ -292,18 +300,33 @@ impl Groups {
 fn compute(
     policy: Policy<'static>,
     firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
-) -> Result<KVVec<(Sbdf, Sbdf)>> {
+) -> Result<KVVec<Known>> {
     let snap = Snapshot::take(policy)?;
     let mut all = KVVec::with_capacity(snap.devs.len(), GFP_KERNEL)?;
     let mut pushed: Result = Ok(());
-    let each = |member, group, _: Option<&PciDev>| {
+    let each = |id, group, dev: Option<&PciDev>| {
+        let known = Known {
+            id,
+            group,
+            device: dev.is_some(),
+        };
         if pushed.is_ok() {
-            pushed = all.push((member, group), GFP_KERNEL).map_err(Error::from);
+            pushed = all.push(known, GFP_KERNEL).map_err(Error::from);
         }
     };
     snap.partition(firmware_alias, each, |_| {})?;
     pushed?;
     Ok(all)
+}
+
+/// Does the core have these functions in more than one group? It cannot merge groups, so those that
+/// a function joins after they were made stay apart for it.
+pub(crate) fn exist_apart(members: &[PciDev]) -> bool {
+    let mut ids = members
+        .iter()
+        .filter_map(|dev| Group::of(dev.device()).map(|g| g.id()));
+    let first = ids.next();
+    ids.any(|id| Some(id) != first)
 }
 
 /// Finds or makes the core's group for the device `id`: members of a group share the core's.
@@ -317,20 +340,13 @@ pub(crate) fn core_group(
     firmware_alias: impl Fn(Sbdf) -> Option<Rid>,
 ) -> Result<Group> {
     let (name, members) = groups.of(id, firmware_alias)?;
-    let mut existing: Option<Group> = None;
-    let mut split = false;
-    for g in members.iter().filter_map(|dev| Group::of(dev.device())) {
-        match &existing {
-            None => existing = Some(g),
-            Some(e) => split |= e.id() != g.id(),
-        }
-    }
-    if split {
+    if exist_apart(&members) {
         pr_warn!(
-            "{}: joins groups that exist apart already; they are no longer isolated\n",
+            "{}: joins groups that exist apart already; none of them can be given to user space now\n",
             Show(id)
         );
     }
+    let existing = members.iter().find_map(|dev| Group::of(dev.device()));
     match existing {
         Some(g) => Ok(g),
         None => Group::new(&CString::try_from_fmt(fmt!("pci-{}", Show(name)))?),

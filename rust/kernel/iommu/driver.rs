@@ -123,6 +123,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
     ) -> Result;
     /// Makes a paging domain that `data`'s device can use. May sleep.
     fn domain_alloc(&self, data: &Self::Device) -> Result<(KBox<Self::Domain>, Geometry)>;
+    /// May user space get the device? Asked before a domain that is not the DMA API's is attached.
+    /// May sleep.
+    fn may_assign(&self, data: &Self::Device) -> Result;
     /// Attaches a paging domain. On error the device is still on `old`. May sleep.
     fn attach(&self, data: &Self::Device, old: Option<&Self::Domain>, new: &Self::Domain)
         -> Result;

@@ -256,6 +256,18 @@ impl Driver for AmdVi {
         Ok((KBox::new(domain, GFP_KERNEL)?, geometry))
     }
 
+    fn may_assign(&self, data: &Arc<Device>) -> Result {
+        let (_, members) = self.groups.of(data.id, |id| self.firmware_alias(id))?;
+        if group::exist_apart(&members) {
+            pr_err!(
+                "{}: not for user space: it shares a group with devices the core has in another one; debugfs rust_iommu/groups says why\n",
+                Show(data.id)
+            );
+            return Err(EPERM);
+        }
+        Ok(())
+    }
+
     fn attach(&self, data: &Arc<Device>, old: Option<&Domain>, new: &Domain) -> Result {
         self.to_paging(data, old, new)
     }
