@@ -45,6 +45,29 @@ def run(suite):
             times = {"rust": ["at start", "after removal from the top", "after removal from below"], "c": ["at start"]}[driver]
             reason = "; ".join(f"{when}: wanted '{wanted}', got '{got}'" for when, got in zip(times, seen, strict=True) if got != wanted)
         suite.result(f"groups[{driver}] {t.name}", reason, r.log)
+    if driver == "rust":
+        below_a_switch(suite)
+
+
+def below_a_switch(suite):
+    """Cards plugged into a switch have the groups of a cold boot."""
+    cold = next(t for t in TOPOLOGIES if t.name == "switch with two ports")
+    bare = cold.args[:cold.args.index("-device e1000e")]
+    m = Machine(**suite.options.machine(), script=f"wait_host show\n{SHOW['rust']}", machine_args=bare, modules=["e1000e"])
+    reason = ""
+    with m:
+        try:
+            for port, bdf in [("s1", "04:00.0"), ("s0", "03:00.0")]:
+                m.qmp("device_add", driver="e1000e", bus=port)
+                m.wait_for(rf"{bdf}: Adding to iommu group", 60)
+            m.send("show")
+        except Exception as e:  # pylint: disable=broad-except
+            reason = f"{type(e).__name__}: {e}"
+        r = m.finish()
+    got = list(from_json(r.output)) if r.ok else [r.reason]
+    if not reason and got != [normal(cold.groups)]:
+        reason = f"wanted '{normal(cold.groups)}', got {got}"
+    suite.result("groups[rust] cards plugged into a switch", reason, r.log)
 
 
 def normal(text):

@@ -92,6 +92,15 @@ impl View {
         let of_group = self.reasons.iter().filter(move |(g, _)| *g == group);
         of_group.map(|(_, why)| why)
     }
+
+    /// What undoes the reasons of a group, each once.
+    fn remedies_of(&self, group: Sbdf) -> impl Iterator<Item = &'static str> + use<'_> {
+        let all = move || self.reasons_of(group).map(|why| why.rule.remedy());
+        all()
+            .enumerate()
+            .filter(move |(at, remedy)| !all().take(*at).any(|r| r == *remedy))
+            .map(|(_, remedy)| remedy)
+    }
 }
 
 /// For people.
@@ -116,7 +125,10 @@ pub(crate) fn text(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         }
         for why in view.reasons_of(group) {
             writeln!(f, "  because {}", why)?;
-            writeln!(f, "    what would change that: {}", why.rule.remedy())?;
+        }
+        for (n, remedy) in view.remedies_of(group).enumerate() {
+            let word = if n > 0 { "and" } else { "to part them:" };
+            writeln!(f, "  {} {}", word, remedy)?;
         }
     }
     Ok(())

@@ -126,7 +126,7 @@ impl Rule {
     /// What would take the reason away.
     pub const fn remedy(&self) -> &'static str {
         let missing = match self {
-            Self::DmaAlias => return "nothing: the device is made so",
+            Self::DmaAlias => return "nothing will, the device is made so",
             Self::PhantomFunction => {
                 return "phantom functions disabled in the device's control register"
             }
@@ -135,7 +135,7 @@ impl Rule {
             Self::BridgeAlias | Self::SharedBus => {
                 return "the device in a PCI Express slot, not behind this bridge"
             }
-            Self::Companion => return "nothing: they are one controller",
+            Self::Companion => return "nothing will, they are one controller",
             Self::Multifunction { missing, .. }
             | Self::OpenSwitch { missing, .. }
             | Self::NoAcs { missing, .. }
@@ -147,7 +147,7 @@ impl Rule {
                 "another slot, or ACS in firmware's settings if the hardware has it"
             }
             Missing::Enabled(_) => "ACS enabled: in firmware, or without pci=disable_acs_redir",
-            Missing::Quirk => "nothing known",
+            Missing::Quirk => "nothing is known",
         }
     }
 }
