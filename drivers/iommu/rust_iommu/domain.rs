@@ -144,6 +144,7 @@ impl<F: Format> PagingDomain<F> {
             root: Root {
                 table,
                 level: levels.saturating_sub(1),
+                page_sizes: F::PAGE_SIZES,
             },
             id,
             space,

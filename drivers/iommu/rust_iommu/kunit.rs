@@ -18,6 +18,7 @@ mod tests {
         pt::{
             self,
             amd_v1::AmdV1,
+            Format,
             Root,
             TableMem, //
         },
@@ -37,7 +38,11 @@ mod tests {
     fn tables_of_the_kernel_hold_what_is_mapped() {
         let mem = Tables(Gfp::Kernel);
         let Some(table) = mem.alloc() else { return };
-        let root = Root { table, level: 3 };
+        let root = Root {
+            table,
+            level: 3,
+            page_sizes: AmdV1::PAGE_SIZES,
+        };
         assert!(mem.table_at(mem.oa(table)) == table);
         let mapped = pt::map::<AmdV1, _>(
             &mem,

@@ -10,6 +10,7 @@
 
 use core::fmt;
 
+pub mod dmar;
 pub mod ivrs;
 
 /// Bytes of the header that every system description table starts with.

@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use iommu_core::acpi::ivrs;
+use iommu_core::acpi::{dmar, ivrs};
 
 /// The table in the file `path` in words.
 fn dump(path: &Path) -> Result<String, String> {
@@ -20,7 +20,11 @@ fn dump(path: &Path) -> Result<String, String> {
             let table = ivrs::Ivrs::parse(&bytes).map_err(|error| error.to_string())?;
             ivrs::dump(&table, &mut out).map_err(|error| error.to_string())?;
         }
-        _ => return Err("not a known table: no IVRS signature".into()),
+        Some(b"DMAR") => {
+            let table = dmar::Dmar::parse(&bytes).map_err(|error| error.to_string())?;
+            dmar::dump(&table, &mut out).map_err(|error| error.to_string())?;
+        }
+        _ => return Err("not a known table: neither IVRS nor DMAR".into()),
     }
     Ok(out)
 }

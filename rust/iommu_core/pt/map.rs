@@ -7,6 +7,7 @@ use super::{
     item_lg2,
     last_iova,
     mask,
+    written::Written,
     Format,
     Item,
     Root,
@@ -43,11 +44,11 @@ pub struct MapFailure {
 
 /// The largest page size, at most `1 << cap` bytes, for the addresses and the length left.
 #[inline]
-fn best_size<F: Format>(iova: u64, oa: u64, left: u64, cap: u32) -> u32 {
+fn best_size(page_sizes: u64, iova: u64, oa: u64, left: u64, cap: u32) -> u32 {
     let aligned = (iova | oa).trailing_zeros();
     let fits = 63u32.saturating_sub(left.leading_zeros());
     let most = aligned.min(fits).min(cap).min(63);
-    let sizes = F::PAGE_SIZES & (mask(most) | (1u64 << most));
+    let sizes = page_sizes & (mask(most) | (1u64 << most));
     63u32.saturating_sub(sizes.leading_zeros()).max(PAGE_SHIFT)
 }
 
@@ -88,10 +89,11 @@ pub fn map<F: Format, M: TableMem>(
     let mut cap = top_lg2;
     // The table that the last entry went to, and the range it covers.
     let mut near: Option<(M::Table, u8, u64)> = None;
+    let mut written = Written::new(mem);
     while done < len_bytes {
         let at = iova.0.wrapping_add(done);
         let left = last.wrapping_sub(at).wrapping_add(1);
-        let lg2 = best_size::<F>(at, oa.0.wrapping_add(done), left, cap);
+        let lg2 = best_size(root.page_sizes, at, oa.0.wrapping_add(done), left, cap);
         // CAST: at most 5.
         let level = (lg2.wrapping_sub(PAGE_SHIFT) / ITEMS_LG2) as u8;
         let prefix = at >> item_lg2(level).saturating_add(ITEMS_LG2).min(63);
@@ -125,6 +127,7 @@ pub fn map<F: Format, M: TableMem>(
         for i in 0..items {
             mem.store(table, first.wrapping_add(i) & (ITEMS.wrapping_sub(1)), word);
         }
+        written.add(table, first, items);
         done = done.saturating_add(1u64 << lg2.min(63));
         cap = top_lg2;
     }
@@ -169,10 +172,14 @@ fn descend<F: Format, M: TableMem>(
             Item::Leaf { .. } => return Err(MapError::AlreadyMapped(Iova(iova))),
             Item::Empty => {
                 let new = mem.alloc().ok_or(MapError::NoMemory)?;
+                mem.written(new, 0, ITEMS);
                 // ORDERING: the zeroed table is visible before the item that points to it; pairs
                 // with the hardware walk and with `load` of other CPUs.
                 match mem.cmpxchg(table, i, word, F::table(mem.oa(new), below)) {
-                    Ok(()) => new,
+                    Ok(()) => {
+                        mem.written(table, i, 1);
+                        new
+                    }
                     Err(theirs) => {
                         // Another CPU was first; ours was never visible.
                         mem.free(new);

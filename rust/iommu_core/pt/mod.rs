@@ -12,7 +12,11 @@
 mod map;
 mod unmap;
 
+mod written;
+
 pub mod amd_v1;
+pub mod vtd_ss;
+pub mod x86;
 
 pub use map::{
     map,
@@ -55,6 +59,10 @@ pub trait TableMem {
     fn store(&self, table: Self::Table, index: usize, word: u64);
     /// Replaces `old` by `new`, or returns what is there. Earlier writes are visible first.
     fn cmpxchg(&self, table: Self::Table, index: usize, old: u64, new: u64) -> Result<(), u64>;
+    /// `count` items from `first` on were written: units that do not look into the processor's
+    /// caches see them before this returns. Nothing to do where all do.
+    #[inline]
+    fn written(&self, _table: Self::Table, _first: usize, _count: usize) {}
 }
 
 /// What an item says.
@@ -77,7 +85,7 @@ pub enum Item {
 
 /// Layout of a page-table format. Levels count from 0, the level of leaves only.
 pub trait Format {
-    /// Bitmap of page sizes: bit n stands for `1 << n` bytes.
+    /// Bitmap of page sizes: bit n stands for `1 << n` bytes. A unit may have fewer.
     const PAGE_SIZES: u64;
 
     /// Encodes a leaf of `1 << lg2` bytes; `oa` is aligned to it.
@@ -123,6 +131,8 @@ pub struct Root<T> {
     pub table: T,
     /// Its level: one less than the number of levels.
     pub level: u8,
+    /// The page sizes to use, all of them the format's.
+    pub page_sizes: u64,
 }
 
 /// Looks up an IOVA: the output address, the permissions and the page size.
@@ -163,6 +173,7 @@ pub fn free_all<F: Format, M: TableMem>(mem: &M, root: Root<M::Table>) {
                     Root {
                         table: mem.table_at(oa),
                         level: below,
+                        ..root
                     },
                 );
             }

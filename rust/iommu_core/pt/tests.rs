@@ -2,7 +2,7 @@
 
 //! The mapper against a map of single pages.
 
-use super::{amd_v1::AmdV1, *};
+use super::{amd_v1::AmdV1, vtd_ss::VtdSs, x86::X86, *};
 use crate::addr::Range;
 use proptest::prelude::*;
 use std::{
@@ -19,6 +19,8 @@ struct Mem {
     budget: Cell<usize>,
     /// Makes the next compare-and-exchange lose against a table put there by "another CPU".
     race: Cell<bool>,
+    /// The tables as a unit sees them that does not look into the processor's caches.
+    seen: RefCell<Vec<Vec<u64>>>,
 }
 
 impl Mem {
@@ -27,6 +29,7 @@ impl Mem {
             tables: RefCell::new(Vec::new()),
             budget: Cell::new(usize::MAX),
             race: Cell::new(false),
+            seen: RefCell::new(Vec::new()),
         }
     }
 
@@ -42,6 +45,7 @@ impl TableMem for Mem {
         self.budget.set(self.budget.get().checked_sub(1)?);
         let mut t = self.tables.borrow_mut();
         t.push(Some(vec![0; ITEMS]));
+        self.seen.borrow_mut().push(vec![u64::MAX; ITEMS]);
         Some(t.len() - 1)
     }
 
@@ -79,22 +83,114 @@ impl TableMem for Mem {
             Err(is)
         }
     }
+
+    fn written(&self, table: usize, first: usize, count: usize) {
+        let tables = self.tables.borrow();
+        let run = &tables[table].as_ref().unwrap()[first..first + count];
+        self.seen.borrow_mut()[table][first..first + count].copy_from_slice(run);
+    }
+}
+
+/// A unit that does not look into the processor's caches.
+struct Walker<'a>(&'a Mem);
+
+impl TableMem for Walker<'_> {
+    type Table = usize;
+
+    fn alloc(&self) -> Option<usize> {
+        None
+    }
+
+    fn free(&self, _table: usize) {}
+
+    fn oa(&self, table: usize) -> Oa {
+        self.0.oa(table)
+    }
+
+    fn table_at(&self, oa: Oa) -> usize {
+        self.0.table_at(oa)
+    }
+
+    fn load(&self, table: usize, index: usize) -> u64 {
+        self.0.seen.borrow()[table][index]
+    }
+
+    fn store(&self, _table: usize, _index: usize, _word: u64) {}
+
+    fn cmpxchg(&self, _table: usize, _index: usize, _old: u64, new: u64) -> Result<(), u64> {
+        Err(new)
+    }
 }
 
 fn root(mem: &Mem, levels: u8) -> Root<usize> {
+    root_of::<AmdV1>(mem, levels)
+}
+
+fn root_of<F: Format>(mem: &Mem, levels: u8) -> Root<usize> {
+    let table = mem.alloc().unwrap();
+    mem.written(table, 0, ITEMS);
     Root {
-        table: mem.alloc().unwrap(),
+        table,
         level: levels - 1,
+        page_sizes: F::PAGE_SIZES,
     }
 }
 
 type Model = BTreeMap<u64, (u64, Perm)>;
 
-fn check(mem: &Mem, root: Root<usize>, model: &Model, pages: impl Iterator<Item = u64>) {
+/// A page is as the model says, for the driver and for a unit.
+fn check<F: Format>(mem: &Mem, root: Root<usize>, model: &Model, pages: impl Iterator<Item = u64>) {
     for page in pages {
-        let is = lookup::<AmdV1, _>(mem, root, Iova(page << 12)).map(|(oa, perm, _)| (oa.0, perm));
+        let at = Iova(page << 12);
+        let is = lookup::<F, _>(mem, root, at).map(|(oa, perm, _)| (oa.0, perm));
         assert_eq!(is, model.get(&page).copied(), "page {page:#x}");
+        let seen = lookup::<F, _>(&Walker(mem), root, at).map(|(oa, perm, _)| (oa.0, perm));
+        assert_eq!(seen, is, "page {page:#x} as a unit sees it");
     }
+}
+
+/// One call: map or not, the page, the number of pages, the output page, the permissions.
+type Op = (bool, u64, u64, u64, usize);
+
+fn like_a_map_of_pages<F: Format>(ops: Vec<Op>, base: u64, levels: u8, perms: [Perm; 3]) {
+    let mem = Mem::new();
+    let r = root_of::<F>(&mem, levels);
+    let mut model = Model::new();
+    // What was mapped by one call is unmapped by one call, as the core does it.
+    let mut live: Vec<(u64, u64)> = Vec::new();
+    for (is_map, page, len, oa, perm) in ops {
+        let perm = perms[perm];
+        let page = base + page;
+        if is_map {
+            let free = (page..page + len)
+                .take_while(|p| !model.contains_key(p))
+                .count() as u64;
+            let got = map::<F, _>(&mem, r, Iova(page << 12), Oa(oa << 12), len << 12, perm);
+            let done = match got {
+                Ok(()) => len,
+                Err(e) => e.mapped_bytes >> 12,
+            };
+            assert!(done <= free);
+            assert_eq!(got.is_ok(), free == len);
+            for i in 0..done {
+                model.insert(page + i, ((oa + i) << 12, perm));
+            }
+            if done > 0 {
+                live.push((page, done));
+            }
+        } else if !live.is_empty() {
+            let (page, len) = live.swap_remove(page as usize % live.len());
+            let u = unmap::<F, _>(&mem, r, Iova(page << 12), len << 12);
+            assert_eq!(u.bytes, len << 12);
+            assert_eq!(u.cleared, Range::with_len(page << 12, len << 12));
+            for i in 0..len {
+                model.remove(&(page + i));
+            }
+        }
+        check::<F>(&mem, r, &model, base..base + 2800);
+    }
+    free_all::<F, _>(&mem, r);
+    assert_eq!(mem.live(), 0);
 }
 
 #[test]
@@ -220,42 +316,10 @@ proptest! {
         base in prop_oneof![Just(0u64), Just(0x3_ff00), Just(0x7_ffff_f000 - 0x1000)],
         levels in 4u8..=6,
     ) {
-        let mem = Mem::new();
-        let r = root(&mem, levels);
-        let mut model = Model::new();
-        // What was mapped by one call is unmapped by one call, as the core does it.
-        let mut live: Vec<(u64, u64)> = Vec::new();
-        for (is_map, page, len, oa, perm) in ops {
-            let perm = [Perm::RW, Perm::RO, Perm::WO][perm];
-            let page = base + page;
-            if is_map {
-                let free = (page..page + len).take_while(|p| !model.contains_key(p)).count() as u64;
-                let got = map::<AmdV1, _>(&mem, r, Iova(page << 12), Oa(oa << 12), len << 12, perm);
-                let done = match got {
-                    Ok(()) => len,
-                    Err(e) => e.mapped_bytes >> 12,
-                };
-                prop_assert!(done <= free);
-                prop_assert_eq!(got.is_ok(), free == len);
-                for i in 0..done {
-                    model.insert(page + i, ((oa + i) << 12, perm));
-                }
-                if done > 0 {
-                    live.push((page, done));
-                }
-            } else if !live.is_empty() {
-                let (page, len) = live.swap_remove(page as usize % live.len());
-                let u = unmap::<AmdV1, _>(&mem, r, Iova(page << 12), len << 12);
-                prop_assert_eq!(u.bytes, len << 12);
-                prop_assert_eq!(u.cleared, Range::with_len(page << 12, len << 12));
-                for i in 0..len {
-                    model.remove(&(page + i));
-                }
-            }
-            check(&mem, r, &model, base..base + 2800);
-        }
-        free_all::<AmdV1, _>(&mem, r);
-        prop_assert_eq!(mem.live(), 0);
+        like_a_map_of_pages::<AmdV1>(ops.clone(), base, levels, [Perm::RW, Perm::RO, Perm::WO]);
+        like_a_map_of_pages::<VtdSs>(ops.clone(), base, levels.min(5), [Perm::RW, Perm::RO, Perm::WO]);
+        // A first-stage leaf that may be written may be read.
+        like_a_map_of_pages::<X86>(ops, base, levels.min(5), [Perm::RW, Perm::RO, Perm::RW]);
     }
 
     #[test]

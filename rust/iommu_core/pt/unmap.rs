@@ -7,6 +7,7 @@ use super::{
     item_lg2,
     last_iova,
     mask,
+    written::Written,
     Format,
     Item,
     Root,
@@ -43,6 +44,7 @@ pub fn unmap<F: Format, M: TableMem>(
     let top = last_iova(root.level.saturating_add(1));
     // The table the last entry was in: (table, level, iova bits above it).
     let mut near: Option<(M::Table, u8, u64)> = None;
+    let mut written = Written::new(mem);
     while bytes < len_bytes {
         let at = match iova.0.checked_add(bytes) {
             Some(at) if at <= top => at,
@@ -74,6 +76,7 @@ pub fn unmap<F: Format, M: TableMem>(
         for i in 0..items {
             mem.store(table, first.wrapping_add(i) & (ITEMS.wrapping_sub(1)), 0);
         }
+        written.add(table, first, items);
         cleared = match cleared {
             None => Some((start, end)),
             Some((a, b)) => Some((a.min(start), b.max(end))),
