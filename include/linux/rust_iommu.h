@@ -29,6 +29,7 @@ u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev);
 
 bool rust_helper_iommu_pci_window(struct pci_dev *pdev, u32 index, u64 *first, u64 *last);
 bool rust_helper_iommu_memory_encrypted(void);
+void rust_helper_iommu_flush(void *virt, size_t size);
 
 void *rust_helper_iommu_phys_to_virt(phys_addr_t phys);
 phys_addr_t rust_helper_iommu_virt_to_phys(const void *virt);

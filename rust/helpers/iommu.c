@@ -12,6 +12,9 @@
 #include <linux/pci.h>
 #include <linux/rust_iommu.h>
 #include <linux/scatterlist.h>
+#ifdef CONFIG_X86
+#include <asm/cacheflush.h>
+#endif
 
 void *rust_helper_iommu_dev_priv(struct device *dev)
 {
@@ -91,6 +94,14 @@ bool rust_helper_iommu_pci_window(struct pci_dev *pdev, u32 index, u64 *first, u
 bool rust_helper_iommu_memory_encrypted(void)
 {
 	return cc_platform_has(CC_ATTR_MEM_ENCRYPT);
+}
+
+/* For units that read memory past the caches; those of other architectures do not. */
+void rust_helper_iommu_flush(void *virt, size_t size)
+{
+#ifdef CONFIG_X86
+	clflush_cache_range(virt, size);
+#endif
 }
 
 void *rust_helper_iommu_phys_to_virt(phys_addr_t phys)

@@ -28,6 +28,7 @@ pub(crate) mod ffi {
         pub(crate) fn rust_helper_iommu_virt_to_phys(virt: *const c_void) -> PhysAddr;
         pub(crate) fn rust_helper_iommu_phys_to_virt(phys: PhysAddr) -> *mut c_void;
         pub(crate) fn rust_helper_iommu_memory_encrypted() -> bool;
+        pub(crate) fn rust_helper_iommu_flush(virt: *mut c_void, size: usize);
     }
 }
 
@@ -136,6 +137,22 @@ impl HwPages {
         if index < self.words {
             // SAFETY: in bounds; volatile by the type invariant.
             unsafe { self.virt.as_ptr().add(index).write_volatile(value) }
+        }
+    }
+
+    /// Writes `count` words from `index` on back to memory, for units that read it past the
+    /// processor's caches.
+    pub fn flush(&self, index: usize, count: usize) {
+        let index = index.min(self.words);
+        let count = count.min(self.words - index);
+        if count > 0 {
+            // SAFETY: in bounds.
+            unsafe {
+                ffi::rust_helper_iommu_flush(
+                    self.virt.as_ptr().add(index).cast(),
+                    count * size_of::<u64>(),
+                )
+            };
         }
     }
 

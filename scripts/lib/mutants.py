@@ -17,40 +17,39 @@ class Mutant:
     caught_by: str
 
 
-AMD = "drivers/iommu/rust_iommu/amd_vi"
+DRIVER = "drivers/iommu/rust_iommu"
+AMD = f"{DRIVER}/amd_vi"
 
-NO_UNMAP_FLUSH = ("""        let mut result = Ok(());
-        for u in self.units.iter() {
-            if domain.is_used_by""", """        let mut result = Ok(());
-        for u in self.units.iter().take(0) {
-            if domain.is_used_by""")
+NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);", "            let _ = (u, range);")
 
 MUTANTS = [
-    Mutant("unmap-without-invalidation-vfio", f"{AMD}/mod.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),
-    Mutant("unmap-without-invalidation-dma", f"{AMD}/mod.rs", *NO_UNMAP_FLUSH, "oracle", "used again before its invalidation"),
-    Mutant("unmap-invalidates-too-little", f"{AMD}/mod.rs",
-           """            if domain.is_used_by(u.index) {
-                let done = u
-                    .queue_invalidate(domain.id(), Pages::covering(range))""",
-           """            if domain.is_used_by(u.index) {
-                let half = range.first() + range.len_bytes() / 2;
-                let range = Range::new(range.first(), half).unwrap_or(range);
-                let done = u
-                    .queue_invalidate(domain.id(), Pages::covering(range))""",
+    Mutant("unmap-without-invalidation-vfio", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),
+    Mutant("unmap-without-invalidation-dma", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "oracle", "used again before its invalidation"),
+    Mutant("unmap-invalidates-too-little", f"{DRIVER}/iommu.rs",
+           "            result = u.after_unmap(domain.id(), range).and(result);",
+           """            let half = range.first() + range.len_bytes() / 2;
+            let range = Range::new(range.first(), half).unwrap_or(range);
+            result = u.after_unmap(domain.id(), range).and(result);""",
            "oracle", "after each of|nothing in the end"),
-    Mutant("map-without-invalidation", f"{AMD}/mod.rs", "if u.np_cache && domain.is_used_by(u.index)", "if u.np_cache && domain.is_used_by(u.index + 1)",
+    Mutant("map-without-invalidation", f"{AMD}/unit.rs", "        if !self.np_cache {\n            return Ok(());",
+           "        if !self.np_cache || range.last() > 0 {\n            return Ok(());",
            "oracle", "each map and each unmap|after each of"),
-    Mutant("read-only-is-writable", f"{AMD}/ops.rs",
+    Mutant("read-only-is-writable", f"{DRIVER}/ops.rs",
            "            write: prot.write,\n        };\n        match domain.map(", "            write: true,\n        };\n        match domain.map(",
            "reach", "read-only"),
-    Mutant("write-only-is-readable", f"{AMD}/ops.rs",
+    Mutant("write-only-is-readable", f"{DRIVER}/ops.rs",
            "            read: prot.read,\n            write: prot.write,\n        };\n        match domain.map(",
            "            read: true,\n            write: prot.write,\n        };\n        match domain.map(",
            "reach", "write-only"),
-    Mutant("blocked-passes", f"{AMD}/unit.rs", "let dte = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);", "let dte = Some(Dte::identity(IDENTITY_DID));",
+    Mutant("blocked-passes", f"{AMD}/unit.rs", "let logged = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);",
+           "let logged = Some(Dte::identity(BLOCKED_DID));",
            "reach", "claimed"),
-    Mutant("alias-blocked-under-others", f"{AMD}/mod.rs", "StaticDomain::Blocked if self.is_shared(dev, rid) => None,",
-           "StaticDomain::Blocked if self.is_shared(dev, rid) && dev.rids.is_empty() => None,", "aliases", "stays with"),
+    Mutant("alias-blocked-under-others", f"{DRIVER}/iommu.rs", "to != StaticDomain::Blocked || !self.is_shared(dev, rid)",
+           "to != StaticDomain::Blocked || !self.is_shared(dev, rid) || !dev.rids.is_empty()", "aliases", "stays with"),
+    Mutant("joined-groups-assigned", f"{DRIVER}/ops.rs", "if group::exist_apart(&members) {", "if group::exist_apart(&members) && members.is_empty() {",
+           "aliases", "user space does not get"),
+    Mutant("phantoms-count-as-known", f"{DRIVER}/group.rs", ".filter(|k| k.device)", ".filter(|k| k.device || true)",
+           "aliases", "a line says so"),
     Mutant("late-comers-have-no-group", "drivers/iommu/rust_iommu/group.rs", "*known = compute(self.policy, firmware_alias)?;",
            "if known.is_empty() {\n                    *known = compute(self.policy, firmware_alias)?;\n                }", "shuffle", "steps under I/O"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
@@ -63,7 +62,7 @@ MUTANTS = [
            "life", "few lines|responsive"),
     Mutant("release-under-a-driver", "drivers/iommu/rust_iommu/machine.rs", "if dev.has_driver() && Group::of(dev.device()).is_some() {",
            "if dev.has_driver() && Group::of(dev.device()).is_none() {", "life", "release is refused|names the device"),
-    Mutant("tables-leak", "drivers/iommu/rust_iommu/domain.rs", "        pt::free_all::<F, _>(&Tables(Gfp::Atomic), self.root);", "        let _ = pt::free_all::<F, Tables>;",
+    Mutant("tables-leak", "drivers/iommu/rust_iommu/domain.rs", "        pt::free_all::<F, _>(&self.tables(Gfp::Atomic), self.root);", "        let _ = pt::free_all::<F, Tables>;",
            "hotplug", "leaves no IOMMU pages"),
 ] + [
     # The rules of the group engine; "host" is the core crate's own test of the topologies.

@@ -22,7 +22,7 @@ use kernel_iommu::{
 };
 
 use crate::{
-    amd_vi::State,
+    device::State,
     group_view,
     machine::Machine, //
 };
@@ -72,14 +72,11 @@ impl Files {
 }
 
 fn units(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for u in m.driver.units.iter() {
-        u.show(f)?;
-    }
-    Ok(())
+    m.driver.show_units(f)
 }
 
 fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for d in m.driver.devices.lock().iter() {
+    for d in m.driver.devices().lock().iter() {
         let dev = PciDev::find(d.id.segment, d.id.rid.bus(), d.id.rid.devfn());
         let group = dev
             .and_then(|dev| Group::of(dev.device()))
@@ -102,16 +99,7 @@ fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 fn faults(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for u in m.driver.units.iter() {
-        writeln!(
-            f,
-            "{}: {} faults; the last ones shown in the log:",
-            u.name(),
-            u.faults.total()
-        )?;
-        u.faults.show(f)?;
-    }
-    Ok(())
+    m.driver.show_faults(f)
 }
 
 fn release_help(_m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,7 +24,9 @@ use iommu_core::{
         MapError,
         MapFailure,
         Root,
-        Unmapped, //
+        TableMem,
+        Unmapped,
+        ITEMS, //
     },
 };
 use kernel::{
@@ -49,10 +51,13 @@ use kernel_iommu::{
     iommu::table::TablePage, //
 };
 
-use crate::glue::{
-    Slots,
-    Tables,
-    Window, //
+use crate::{
+    family::Shape,
+    glue::{
+        Slots,
+        Tables,
+        Window, //
+    }, //
 };
 
 /// Units one machine can have; the largest servers have a few dozen.
@@ -71,9 +76,10 @@ pub(crate) struct DomainIds {
 }
 
 impl DomainIds {
-    /// All 16-bit IDs.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        let pool = IdPool::with_capacity(1 << 16, GFP_KERNEL)?;
+    /// `count` IDs, 16-bit ones at most.
+    pub(crate) fn new(count: u32) -> Result<Arc<Self>> {
+        // CAST: u32 fits usize.
+        let pool = IdPool::with_capacity(count.min(1 << 16) as usize, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 pool <- new_mutex!(pool),
@@ -117,6 +123,9 @@ struct Space {
 /// A paging domain with tables of format `F`.
 pub(crate) struct PagingDomain<F: Format> {
     root: Root<TablePage>,
+    last_iova: u64,
+    /// A unit does not look into the processor's caches when it walks.
+    flush: bool,
     id: OwnedId,
     space: Pin<KBox<Space>>,
     /// Requester IDs attached through each unit.
@@ -129,8 +138,8 @@ pub(crate) struct PagingDomain<F: Format> {
 }
 
 impl<F: Format> PagingDomain<F> {
-    /// Makes an empty domain with `levels` levels of tables.
-    pub(crate) fn new(ids: Arc<DomainIds>, levels: u8) -> Result<Self> {
+    /// Makes an empty domain that a unit with this shape can walk.
+    pub(crate) fn new(ids: Arc<DomainIds>, shape: &Shape) -> Result<Self> {
         let id = OwnedId::new(ids)?;
         let slots = Slots::new(WINDOWS)?;
         let space = KBox::pin_init(
@@ -139,13 +148,20 @@ impl<F: Format> PagingDomain<F> {
             }),
             GFP_KERNEL,
         )?;
-        let table = TablePage::alloc(Gfp::Kernel).ok_or(ENOMEM)?;
+        let tables = Tables {
+            gfp: Gfp::Kernel,
+            flush: shape.flush,
+        };
+        let table = tables.alloc().ok_or(ENOMEM)?;
+        tables.written(table, 0, ITEMS);
         Ok(Self {
             root: Root {
                 table,
-                level: levels.saturating_sub(1),
-                page_sizes: F::PAGE_SIZES,
+                level: shape.levels.saturating_sub(1),
+                page_sizes: F::PAGE_SIZES & shape.page_sizes,
             },
+            last_iova: shape.last_iova.min(pt::last_iova(shape.levels)),
+            flush: shape.flush,
             id,
             space,
             users: [const { Atomic::new(0) }; MAX_UNITS],
@@ -172,7 +188,27 @@ impl<F: Format> PagingDomain<F> {
 
     /// Highest IOVA.
     pub(crate) fn last_iova(&self) -> u64 {
-        pt::last_iova(self.levels())
+        self.last_iova
+    }
+
+    /// Can a unit with this shape walk the domain, too?
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it cannot, and another domain is needed.
+    pub(crate) fn check(&self, shape: &Shape) -> Result {
+        let fits = self.levels() == shape.levels
+            && self.last_iova <= shape.last_iova
+            && self.root.page_sizes & !shape.page_sizes == 0
+            && (self.flush || !shape.flush);
+        fits.then_some(()).ok_or(EINVAL)
+    }
+
+    fn tables(&self, gfp: Gfp) -> Tables {
+        Tables {
+            gfp,
+            flush: self.flush,
+        }
     }
 
     /// Counts a user behind a unit, before its entry points here.
@@ -217,19 +253,19 @@ impl<F: Format> PagingDomain<F> {
         perm: Perm,
         gfp: Gfp,
     ) -> Result<(), MapFailure> {
-        pt::map::<F, _>(&Tables(gfp), self.root, Iova(iova), Oa(oa), len, perm)
+        pt::map::<F, _>(&self.tables(gfp), self.root, Iova(iova), Oa(oa), len, perm)
     }
 
     /// Clears a range up to the first hole.
     #[inline]
     pub(crate) fn unmap(&self, iova: u64, len: u64) -> Unmapped {
-        pt::unmap::<F, _>(&Tables(Gfp::Atomic), self.root, Iova(iova), len)
+        pt::unmap::<F, _>(&self.tables(Gfp::Atomic), self.root, Iova(iova), len)
     }
 
     /// Looks an address up.
     #[inline]
     pub(crate) fn lookup(&self, iova: u64) -> Option<u64> {
-        pt::lookup::<F, _>(&Tables(Gfp::Atomic), self.root, Iova(iova)).map(|(oa, _, _)| oa.0)
+        pt::lookup::<F, _>(&self.tables(Gfp::Atomic), self.root, Iova(iova)).map(|(oa, _, _)| oa.0)
     }
 
     /// Runs `f` on the allocator until it needs no new window.
@@ -293,7 +329,7 @@ impl<F: Format> PagingDomain<F> {
 
 impl<F: Format> Drop for PagingDomain<F> {
     fn drop(&mut self) {
-        pt::free_all::<F, _>(&Tables(Gfp::Atomic), self.root);
+        pt::free_all::<F, _>(&self.tables(Gfp::Atomic), self.root);
     }
 }
 

@@ -14,22 +14,28 @@ use kernel_iommu::{
     iommu::table::TablePage, //
 };
 
-/// Table pages of the kernel, allocated as `gfp` says.
-pub(crate) struct Tables(pub(crate) Gfp);
+/// Table pages of the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Tables {
+    /// Whether an allocation may sleep.
+    pub(crate) gfp: Gfp,
+    /// A unit reads them past the processor's caches.
+    pub(crate) flush: bool,
+}
 
 impl TableMem for Tables {
     type Table = TablePage;
 
     #[inline]
     fn alloc(&self) -> Option<TablePage> {
-        TablePage::alloc(self.0)
+        TablePage::alloc(self.gfp)
     }
 
     #[inline]
     fn free(&self, table: TablePage) {
         // SAFETY: the core crate frees a table either before anyone else has seen it, or with the
         // whole tree of a domain that no device entry refers to and whose translations have been
-        // invalidated (`Driver::attach_static` and `attach` do that before a device leaves).
+        // invalidated (`Iommu::leave` does that before a device is counted off).
         unsafe { table.free() }
     }
 
@@ -60,6 +66,13 @@ impl TableMem for Tables {
     #[inline]
     fn cmpxchg(&self, table: TablePage, index: usize, old: u64, new: u64) -> Result<(), u64> {
         table.cmpxchg(index, old, new)
+    }
+
+    #[inline]
+    fn written(&self, table: TablePage, first: usize, count: usize) {
+        if self.flush {
+            table.flush(first, count);
+        }
     }
 }
 

@@ -39,7 +39,7 @@ struct View {
 
 impl View {
     fn take(m: &Machine) -> Result<Self> {
-        let snap = Snapshot::take(m.driver.groups.policy)?;
+        let snap = Snapshot::take(m.driver.groups().policy)?;
         let mut members = KVVec::new();
         let mut all = KVVec::new();
         let mut pushed: Result = Ok(());
@@ -51,7 +51,7 @@ impl View {
                 translated: dev.is_some_and(|dev| Group::of(dev.device()).is_some()),
                 asserted: dev.is_some_and(|dev| {
                     let (vendor, device) = dev.ids();
-                    m.driver.groups.policy.asserted.covers(id, vendor, device)
+                    m.driver.groups().policy.asserted.covers(id, vendor, device)
                 }),
             };
             if pushed.is_ok() {

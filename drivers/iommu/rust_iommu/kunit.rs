@@ -36,7 +36,10 @@ mod tests {
 
     #[test]
     fn tables_of_the_kernel_hold_what_is_mapped() {
-        let mem = Tables(Gfp::Kernel);
+        let mem = Tables {
+            gfp: Gfp::Kernel,
+            flush: true,
+        };
         let Some(table) = mem.alloc() else { return };
         let root = Root {
             table,

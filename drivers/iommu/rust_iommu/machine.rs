@@ -3,9 +3,14 @@
 //! The machine: the driver, its registration with the core, and the notices of drivers that come
 //! and go.
 
+use iommu_core::id::{
+    Rid,
+    Sbdf, //
+};
 use kernel::{
-    device::Device,
+    device,
     error::code::*,
+    fmt,
     new_mutex,
     prelude::*,
     sync::{
@@ -30,26 +35,61 @@ use kernel_iommu::{
 };
 
 use crate::{
-    amd_vi::{
-        self,
-        AmdVi, //
+    device::Device,
+    family::{
+        Family,
+        Unit, //
     },
     glue::Show,
-    group, //
+    group::{
+        self,
+        Groups, //
+    },
+    iommu::Iommu, //
 };
 
-/// What is released together: first the devices, then the interrupts (fields drop in order).
-struct Live {
-    registration: Registration<AmdVi>,
-    _lines: amd_vi::Lines,
+/// A driver whose units run, of any family.
+pub(crate) trait Running: Send + Sync {
+    /// The probed devices.
+    fn devices(&self) -> &Mutex<KVec<Arc<Device>>>;
+    /// The groups.
+    fn groups(&self) -> &Groups;
+    /// The alias firmware gives a requester ID.
+    fn firmware_alias(&self, id: Sbdf) -> Option<Rid>;
+    /// Who serves a device's DMA API: puts our functions on it or takes them away.
+    fn choose_dma(&self, dev: &device::Device);
+    /// Describes the units.
+    fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Shows their faults.
+    fn show_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Stops all units.
+    fn stop(&self);
+}
+
+/// What is released together; the devices go on drop.
+trait Live: Send {
+    /// Probes again what was left alone.
+    fn rescan(&self) -> Result;
+}
+
+/// First the devices, then the interrupts (fields drop in order).
+struct Registered<F: Family> {
+    registration: Registration<Iommu<F>>,
+    _lines: F::Lines,
+}
+
+impl<F: Family> Live for Registered<F> {
+    fn rescan(&self) -> Result {
+        self.registration.rescan()
+    }
 }
 
 /// The machine.
 #[pin_data]
 pub(crate) struct Machine {
-    pub(crate) driver: Arc<AmdVi>,
+    pub(crate) driver: Arc<dyn Running>,
     #[pin]
-    live: Mutex<Option<Live>>,
+    live: Mutex<Option<KBox<dyn Live>>>,
 }
 
 impl Machine {
@@ -58,8 +98,24 @@ impl Machine {
     /// # Errors
     ///
     /// What the core returns. The units stop when the last reference to the driver goes.
-    pub(crate) fn new(module: &'static ThisModule, driver: Arc<AmdVi>) -> Result<Arc<Self>> {
-        let live = Self::register(module, &driver)?;
+    pub(crate) fn new<F: Family>(
+        module: &'static ThisModule,
+        iommu: Arc<Iommu<F>>,
+    ) -> Result<Arc<Self>> {
+        let lines = F::interrupts(&iommu)?;
+        let mut registration = Registration::new(module, iommu.clone())?;
+        for unit in iommu.units.iter() {
+            registration.add(unit.clone(), unit.name())?;
+        }
+        registration.register()?;
+        let live: KBox<dyn Live> = KBox::new(
+            Registered {
+                registration,
+                _lines: lines,
+            },
+            GFP_KERNEL,
+        )?;
+        let driver: Arc<dyn Running> = iommu;
         Arc::pin_init(
             pin_init!(Self {
                 driver,
@@ -67,19 +123,6 @@ impl Machine {
             }),
             GFP_KERNEL,
         )
-    }
-
-    fn register(module: &'static ThisModule, driver: &Arc<AmdVi>) -> Result<Live> {
-        let lines = amd_vi::interrupts(driver)?;
-        let mut registration = Registration::new(module, driver.clone())?;
-        for unit in driver.units.iter() {
-            registration.add(unit.clone(), &unit.name)?;
-        }
-        registration.register()?;
-        Ok(Live {
-            registration,
-            _lines: lines,
-        })
     }
 
     /// Hands the units back: every device is released, translation is switched off.
@@ -105,7 +148,7 @@ impl Machine {
         // The registration goes first: it releases the devices, whose entries are blocked then.
         drop(live.take());
         self.driver.stop();
-        self.driver.groups.restore_acs();
+        self.driver.groups().restore_acs();
         pr_info!("units released; DMA is not translated any more\n");
         Ok(())
     }
@@ -118,18 +161,18 @@ impl Machine {
 }
 
 impl Listener for Machine {
-    fn notify(&self, dev: &Device, event: Event) {
+    fn notify(&self, dev: &device::Device, event: Event) {
         match event {
             Event::Bind => self.driver.choose_dma(dev),
             Event::Unbound => self.adopt(dev),
-            Event::Removed => self.driver.groups.forget(),
+            Event::Removed => self.driver.groups().forget(),
         }
     }
 }
 
 impl Machine {
     /// A driver that was there before us is gone: its device can be translated now.
-    fn adopt(&self, dev: &Device) {
+    fn adopt(&self, dev: &device::Device) {
         let is_new = PciDev::from_device(dev).is_some() && Group::of(dev).is_none();
         if !is_new {
             return;
@@ -139,7 +182,7 @@ impl Machine {
             return;
         };
         if let Some(live) = &*live {
-            if let Err(e) = live.registration.rescan() {
+            if let Err(e) = live.rescan() {
                 pr_err!("cannot look for devices again: {:?}\n", e);
             }
         }

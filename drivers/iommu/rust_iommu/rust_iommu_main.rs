@@ -15,9 +15,13 @@ mod amd_vi;
 #[forbid(unsafe_code)]
 mod debugfs;
 #[forbid(unsafe_code)]
+mod device;
+#[forbid(unsafe_code)]
 mod dma;
 #[forbid(unsafe_code)]
 mod domain;
+#[forbid(unsafe_code)]
+mod family;
 #[forbid(unsafe_code)]
 mod fault;
 mod glue;
@@ -25,12 +29,18 @@ mod glue;
 mod group;
 #[forbid(unsafe_code)]
 mod group_view;
+#[forbid(unsafe_code)]
+mod iommu;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 #[forbid(unsafe_code)]
 mod machine;
 #[forbid(unsafe_code)]
+mod ops;
+#[forbid(unsafe_code)]
 mod params;
+#[forbid(unsafe_code)]
+mod queue;
 
 module! {
     type: RustIommu,

@@ -28,6 +28,8 @@ mod ffi {
 pub enum Kind {
     /// Firmware requires a 1:1 mapping at all times.
     Direct,
+    /// Firmware requires a 1:1 mapping until the device has a driver of its own.
+    DirectRelaxable,
     /// Never translated, never usable.
     Reserved,
     /// The interrupt window, handled by hardware.
@@ -75,6 +77,7 @@ impl ResvRegions<'_> {
         }
         let type_ = match kind {
             Kind::Direct => bindings::iommu_resv_type_IOMMU_RESV_DIRECT,
+            Kind::DirectRelaxable => bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE,
             Kind::Reserved => bindings::iommu_resv_type_IOMMU_RESV_RESERVED,
             Kind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
         };

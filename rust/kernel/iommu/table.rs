@@ -89,6 +89,20 @@ impl TablePage {
         item.cmpxchg(old, new, Full).map(|_| ())
     }
 
+    /// Writes `count` items from `first` on back to memory, for units that read it past the
+    /// processor's caches.
+    #[inline]
+    pub fn flush(self, first: usize, count: usize) {
+        let first = first.min(ITEMS);
+        let count = count.min(ITEMS - first);
+        if count > 0 {
+            // SAFETY: in the page by the bounds above.
+            unsafe {
+                ffi::rust_helper_iommu_flush(self.item(first).cast(), count * size_of::<u64>())
+            };
+        }
+    }
+
     /// Frees the page.
     ///
     /// # Safety

@@ -7,16 +7,13 @@ use iommu_core::{
         Block,
         Entry,
         Ivhd,
-        Ivrs, //
+        Ivrs,
+        Target as Users, //
     },
-    id::{
-        Rid,
-        Sbdf, //
-    }, //
+    id::Rid, //
 };
 use kernel::{
     error::code::*,
-    new_mutex,
     prelude::*,
     sync::Arc, //
 };
@@ -24,26 +21,27 @@ use kernel_iommu::{
     acpi_table::AcpiTable,
     hw_pages::memory_is_encrypted,
     irq_line::MsiLine,
-    pci_topology::{
-        self,
-        PciDev, //
-    }, //
+    pci_topology::PciDev, //
 };
 
 use super::{
     events::Events,
     hardware,
     unit::Unit,
-    AmdVi,
-    Required, //
+    AmdVi, //
 };
 use crate::{
-    domain::{
-        DomainIds,
-        MAX_UNITS, //
+    device::Required,
+    domain::MAX_UNITS,
+    family::{
+        Target,
+        Unit as _, //
     },
     glue::Show,
-    group,
+    iommu::{
+        leave_devices_in_use,
+        Iommu, //
+    },
     params, //
 };
 
@@ -57,7 +55,7 @@ pub(crate) type Lines = KVec<MsiLine<Events>>;
 /// - `ENODEV`: no table, or no unit that can be driven; all hardware is as it was.
 /// - `EBUSY`: the C driver has the hardware.
 /// - `ENOMEM`.
-pub(crate) fn find(params: params::Params) -> Result<Arc<AmdVi>> {
+pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
     let table = AcpiTable::get(b"IVRS").ok_or(ENODEV)?;
     let ivrs = Ivrs::parse(table.bytes()).map_err(|e| {
         pr_err!("{}; no AMD-Vi unit is touched\n", Show(e));
@@ -101,30 +99,19 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<AmdVi>> {
         pr_err!("IVRS: no unit that can be driven\n");
         return Err(ENODEV);
     }
-    let ids = DomainIds::new();
-    let driver = ids.and_then(|ids| {
-        Arc::pin_init(
-            pin_init!(AmdVi {
-                units,
-                required,
-                dma: params.dma,
-                ids,
-                devices <- new_mutex!(KVec::new()),
-                groups <- group::Groups::new(
-                    params.policy,
-                    // The kernel looks for an IVRS before it looks for devices, and switches ACS
-                    // on itself, amd_iommu=off or not: what is off was switched off.
-                    params.acs == params::Acs::On,
-                ),
-            }),
-            GFP_KERNEL,
-        )
-    })?;
-    Ok(driver)
+    Iommu::new(
+        AmdVi { required },
+        units,
+        params,
+        1 << 16,
+        // The kernel looks for an IVRS before it looks for devices, and switches ACS on itself,
+        // amd_iommu=off or not: what is off was switched off.
+        params.acs == params::Acs::On,
+    )
 }
 
 /// Requests the units' interrupts. A unit without one works, but its faults are not seen.
-pub(crate) fn interrupts(driver: &Arc<AmdVi>) -> Result<Lines> {
+pub(super) fn interrupts(driver: &Arc<Iommu<AmdVi>>) -> Result<Lines> {
     let mut lines = KVec::new();
     for unit in driver.units.iter() {
         let id = unit.id;
@@ -144,7 +131,7 @@ pub(crate) fn interrupts(driver: &Arc<AmdVi>) -> Result<Lines> {
             Ok(line) => lines.push(line, GFP_KERNEL)?,
             Err(e) => pr_warn!(
                 "{}: no interrupt ({:?}); faults are not reported\n",
-                unit.name(),
+                unit.text(),
                 e
             ),
         }
@@ -154,7 +141,7 @@ pub(crate) fn interrupts(driver: &Arc<AmdVi>) -> Result<Lines> {
 
 /// Memory that firmware wants devices to reach at all times. An exclusion range is treated as a
 /// region to map: it asks for the same access.
-fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<Required>> {
+fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<(u16, Users, Required)>> {
     let mut required = KVec::new();
     for block in ivrs.blocks() {
         match block {
@@ -167,16 +154,13 @@ fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<Required>> {
                 if !m.flags.unity() && !m.flags.exclusion() {
                     continue;
                 }
-                required.push(
-                    Required {
-                        segment: m.segment,
-                        target: m.target,
-                        memory: m.memory,
-                        read,
-                        write,
-                    },
-                    GFP_KERNEL,
-                )?;
+                let r = Required {
+                    memory: m.memory,
+                    read,
+                    write,
+                    relaxable: false,
+                };
+                required.push((m.segment, m.target, r), GFP_KERNEL)?;
             }
             Ok(Block::Unknown { .. }) | Ok(Block::Ivhd(_)) => {}
             // Said once, by the walk over the units.
@@ -193,15 +177,15 @@ fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
     let unit = Arc::pin_init(Unit::new(index, ivhd, found), GFP_KERNEL)?;
     for range in unit.ranges.iter() {
         for rid in range.first.0..=range.last.0 {
-            unit.preset(Rid(rid), unit.blocked(Rid(rid)));
+            unit.preset(Rid(rid), &Target::Blocked)?;
         }
     }
-    leave_named_devices(&unit, ivhd);
-    leave_devices_in_use(&unit)?;
+    leave_named_devices(&unit, ivhd)?;
+    leave_devices_in_use(core::slice::from_ref(&unit))?;
     unit.start()?;
     pr_info!(
         "{}: {} at {:#x}, {}{}\n",
-        unit.name(),
+        unit.text(),
         Show(unit.id),
         unit.hw.regs.phys(),
         Show(unit.features),
@@ -215,42 +199,11 @@ fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
 }
 
 /// Devices that ACPI names and no bus numbers are not translated: passed through.
-fn leave_named_devices(unit: &Unit, ivhd: &Ivhd<'_>) {
+fn leave_named_devices(unit: &Unit, ivhd: &Ivhd<'_>) -> Result {
     // What is wrong with other entries is said where their ranges are read.
     for entry in ivhd.entries().flatten() {
         if let Entry::AcpiHid { rid, .. } = entry {
-            unit.preset(rid, unit.identity(rid));
-        }
-    }
-}
-
-/// A device with a driver has DMA under way to physical addresses: it stays passed through until
-/// its driver lets go, and with it every requester ID it may use.
-fn leave_devices_in_use(unit: &Unit) -> Result {
-    for dev in pci_topology::all() {
-        let id = group::sbdf(&dev);
-        if !dev.has_driver() || unit.range_of(id).is_none() {
-            continue;
-        }
-        unit.preset(id.rid, unit.identity(id.rid));
-        for rid in group::bus_aliases(&dev)? {
-            unit.preset(rid, unit.identity(rid));
-            let id = Sbdf {
-                segment: id.segment,
-                rid,
-            };
-            if let Some(alias) = unit.range_of(id).and_then(|r| r.alias) {
-                unit.preset(alias, unit.identity(alias));
-            }
-        }
-        if let Some(alias) = unit.range_of(id).and_then(|r| r.alias) {
-            unit.preset(alias, unit.identity(alias));
-        }
-        if !group::is_bridge(&dev) {
-            pr_info!(
-                "{}: in use by a driver that was there first; untranslated until that driver is unbound\n",
-                Show(id)
-            );
+            unit.preset(rid, &Target::Identity)?;
         }
     }
     Ok(())

@@ -20,7 +20,11 @@ use kernel::{
 };
 use kernel_iommu::irq_line::Handler;
 
-use crate::glue::Show;
+use crate::{
+    family::Unit as _,
+    glue::Show,
+    iommu::Iommu, //
+};
 
 use super::{
     unit::{
@@ -35,7 +39,7 @@ const RUN: usize = 8 * EVENTS;
 
 /// The interrupt handler of one unit.
 pub(crate) struct Events {
-    pub(super) driver: Arc<AmdVi>,
+    pub(super) driver: Arc<Iommu<AmdVi>>,
     pub(super) unit: Arc<Unit>,
 }
 
@@ -76,7 +80,7 @@ impl Events {
         if let Some((_, rid)) = who {
             self.driver.count_fault(self.unit.index, rid);
         }
-        self.unit.faults.record(self.unit.name(), who, &Show(event));
+        self.unit.faults.record(self.unit.text(), who, &Show(event));
     }
 
     /// Restarts the log after an overflow: off, acknowledged, on.
@@ -96,7 +100,7 @@ impl Events {
         if stopped.is_err_and(|e| e == ETIMEDOUT) {
             kernel::pr_warn_once!(
                 "{}: the event log does not stop; going on\n",
-                self.unit.name()
+                self.unit.text()
             );
         }
         io.write64(status::EVENT_OVERFLOW, regs::STATUS);

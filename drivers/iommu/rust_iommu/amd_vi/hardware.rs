@@ -6,7 +6,9 @@
 
 use iommu_core::{
     acpi::ivrs::Ivhd,
+    addr::Oa,
     amd::{
+        cmd::Command,
         efr::Features,
         regs::{
             self,
@@ -27,14 +29,18 @@ use kernel::{
     time::Delta, //
 };
 use kernel_iommu::{
+    hw_pages::HwPages,
     io_unmanaged::IoUnmanaged,
     pci_topology::PciDev, //
 };
 
-use crate::glue::Show;
+use crate::{
+    glue::Show,
+    queue::Ring, //
+};
 
 /// The registers of a unit.
-pub(super) type Regs = IoUnmanaged<{ regs::MMIO_LEN }>;
+type Regs = IoUnmanaged<{ regs::MMIO_LEN }>;
 
 /// Capability header bit: the unit caches entries that are not present.
 const CAP_NP_CACHE: u32 = 1 << 26;
@@ -54,6 +60,49 @@ pub(super) struct Hardware {
     control: u64,
     borrowed: [u64; BORROWED.len()],
     enabled: Atomic<bool>,
+}
+
+impl Ring for Hardware {
+    type Command = Command;
+
+    #[inline]
+    fn words(command: Command) -> [u64; 2] {
+        command.0
+    }
+
+    #[inline]
+    fn closing(done: Oa, sequence: u32) -> Option<Command> {
+        Command::completion_wait_store(done, sequence.into(), false)
+    }
+
+    fn head(&self) -> usize {
+        // CAST: the register's pointer has 19 bits.
+        (self.regs.io().read64(regs::CMD_BUF_HEAD) & regs::POINTER) as usize / regs::RING_ENTRY_LEN
+    }
+
+    #[inline]
+    fn publish(&self, tail: usize) {
+        // CAST: an offset of at most 8 KiB.
+        let offset = (tail * regs::RING_ENTRY_LEN) as u64;
+        self.regs.io().write64(offset, regs::CMD_BUF_TAIL);
+    }
+
+    fn unblock(&self, _ring: &HwPages) -> bool {
+        // A command buffer stops at an illegal command only, which is logged as an event.
+        false
+    }
+
+    fn complain(&self) {
+        let io = self.regs.io();
+        pr_err!(
+            "amd-vi at {:#x} does not complete commands (head {:#x} tail {:#x} status {:#x}); \
+             what it may still translate is not reused\n",
+            self.regs.phys(),
+            io.read64(regs::CMD_BUF_HEAD),
+            io.read64(regs::CMD_BUF_TAIL),
+            io.read64(regs::STATUS),
+        );
+    }
 }
 
 impl Hardware {

@@ -10,7 +10,10 @@ use iommu_core::{
         Flags,
         Ivhd, //
     },
-    addr::Oa,
+    addr::{
+        Oa,
+        Range, //
+    },
     amd::{
         cmd::{
             Command,
@@ -32,6 +35,11 @@ use iommu_core::{
         DomainId,
         Rid,
         Sbdf, //
+    },
+    pt::{
+        self,
+        amd_v1::AmdV1,
+        Format, //
     }, //
 };
 use kernel::{
@@ -39,7 +47,10 @@ use kernel::{
     fmt,
     new_mutex,
     prelude::*,
-    str::CString,
+    str::{
+        CStr,
+        CString, //
+    },
     sync::{
         Mutex, //
     }, //
@@ -49,30 +60,35 @@ use kernel_iommu::{
         Gfp,
         HwPages, //
     },
-    iommu::ops::IommuDevice, //
+    iommu::ops::IommuDevice,
+    pci_topology::PciDev, //
 };
 
-use super::{
-    hardware::{
-        Found,
-        Hardware, //
-    },
-    queue::{
-        self,
-        Queue,
-        Ticket, //
-    }, //
+use super::hardware::{
+    Found,
+    Hardware, //
 };
 use crate::{
+    family::{
+        self,
+        Shape,
+        Target,
+        Unit as _,
+        Words,
+        BLOCKED_DID,
+        IDENTITY_DID, //
+    },
     fault::FaultLog,
-    glue::Show, //
+    glue::Show,
+    group,
+    queue::{
+        self,
+        Queue, //
+    }, //
 };
 
-/// Domain ID of devices that are passed through.
-pub(super) const IDENTITY_DID: DomainId = DomainId(1);
-/// Domain ID of devices that are blocked.
-pub(super) const BLOCKED_DID: DomainId = DomainId(2);
-
+/// Levels of a domain's tables: 48 bits, what PCIe devices and VFIO users expect.
+const LEVELS: u8 = 4;
 /// Every requester ID has an entry: a unit aborts requests beyond its table, and firmware's list
 /// need not be complete.
 const TABLE_BYTES: usize = (1 << 16) * 32;
@@ -137,7 +153,7 @@ impl Unit {
             empty_root: HwPages::new(4096, Gfp::Kernel)?,
             flags,
             table_lock <- new_mutex!(()),
-            queue <- Queue::new(),
+            queue <- Queue::new(regs::RING_ENTRY_LEN / 8),
             faults <- FaultLog::new(),
             core <- IommuDevice::new(),
         }? Error)
@@ -151,11 +167,6 @@ impl Unit {
         self.ranges.iter().rev().find(|r| r.contains(id.rid))
     }
 
-    /// The name as text.
-    pub(crate) fn name(&self) -> &str {
-        self.name.to_str().unwrap_or("amd-vi")
-    }
-
     fn with_settings(&self, dte: Dte, rid: Rid) -> Dte {
         let id = Sbdf {
             segment: self.id.segment,
@@ -167,20 +178,17 @@ impl Unit {
         }
     }
 
-    /// The entry that blocks a requester ID.
-    pub(super) fn blocked(&self, rid: Rid) -> Dte {
-        let dte = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);
-        self.with_settings(dte.unwrap_or_else(Dte::blocked), rid)
-    }
-
-    /// The entry that passes a requester ID through.
-    pub(super) fn identity(&self, rid: Rid) -> Dte {
-        self.with_settings(Dte::identity(IDENTITY_DID), rid)
-    }
-
-    /// The entry that translates a requester ID.
-    pub(super) fn paging(&self, rid: Rid, root: Oa, levels: u8, did: DomainId) -> Option<Dte> {
-        Dte::paging(root, levels, did).map(|dte| self.with_settings(dte, rid))
+    /// The entry that takes a requester ID's requests to a target.
+    fn entry(&self, rid: Rid, to: &Target) -> Option<Dte> {
+        let dte = match *to {
+            Target::Blocked => {
+                let logged = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);
+                logged.unwrap_or_else(Dte::blocked)
+            }
+            Target::Identity => Dte::identity(IDENTITY_DID),
+            Target::Paging { root, levels, did } => Dte::paging(root, levels, did)?,
+        };
+        Some(self.with_settings(dte, rid))
     }
 
     fn index_of(rid: Rid) -> usize {
@@ -192,21 +200,8 @@ impl Unit {
         Dte([0, 1, 2, 3].map(|i| self.table.read(at + i)))
     }
 
-    /// Writes an entry that hardware does not read yet.
-    pub(super) fn preset(&self, rid: Rid, dte: Dte) {
-        let at = Self::index_of(rid);
-        for (i, word) in dte.0.iter().enumerate() {
-            self.table.write(at + i, *word);
-        }
-    }
-
-    /// Moves an entry to `target` so that hardware sees the old one, the new one or a blocked
-    /// one, and waits until it uses the new one. Returns the old one. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` or `ETIMEDOUT` if the unit does not answer; the entry may be either.
-    pub(super) fn set_entry(&self, rid: Rid, target: &Dte) -> Result<Dte> {
+    /// Moves an entry to `target` by safe steps. Returns the old one.
+    fn change_entry(&self, rid: Rid, target: &Dte) -> Result<Dte> {
         let _one_writer = self.table_lock.lock();
         let old = self.read_entry(rid);
         let at = Self::index_of(rid);
@@ -231,27 +226,21 @@ impl Unit {
     ///
     /// As [`Queue::submit`] and [`Queue::wait`].
     #[inline]
-    pub(super) fn command(&self, commands: &[Command]) -> Result {
-        let ticket = self.queue.submit(&self.hw.regs, commands)?;
-        self.queue.wait(&self.hw.regs, ticket)
+    fn command(&self, commands: &[Command]) -> Result {
+        let ticket = self.queue.submit(&self.hw, commands)?;
+        self.queue.wait(&self.hw, ticket)
     }
 
-    /// Queues the invalidation of pages of a domain.
+    /// Drops cached translations of pages of a domain.
     #[inline]
-    pub(super) fn queue_invalidate(&self, did: DomainId, pages: Pages) -> Result<Ticket> {
+    fn invalidate(&self, did: DomainId, range: Range) -> Result {
         // Tables are never freed while a domain lives, so leaves are enough.
-        let c = Command::invalidate_iommu_pages(did, pages, false);
-        self.queue.submit(&self.hw.regs, &[c])
+        let pages = Pages::covering(range);
+        self.command(&[Command::invalidate_iommu_pages(did, pages, false)])
     }
 
-    /// Waits for a queued invalidation.
-    #[inline]
-    pub(super) fn wait(&self, ticket: Ticket) -> Result {
-        self.queue.wait(&self.hw.regs, ticket)
-    }
-
-    /// Drops everything a unit may hold of a domain, walk caches included.
-    pub(super) fn invalidate_domain(&self, did: DomainId) -> Result {
+    /// Drops everything cached of a domain, walk caches included.
+    fn invalidate_all_of(&self, did: DomainId) -> Result {
         self.command(&[Command::invalidate_iommu_pages(did, Pages::ALL, true)])
     }
 
@@ -264,7 +253,7 @@ impl Unit {
     pub(super) fn start(&self) -> Result {
         let io = self.hw.regs.io();
         if self.hw.was_enabled() {
-            pr_warn!("{}: was left enabled; taking over\n", self.name());
+            pr_warn!("{}: was left enabled; taking over\n", self.text());
         }
         let mut ctl = self.hw.quiesce()?;
 
@@ -325,16 +314,101 @@ impl Unit {
                 Some(commands) => self.command(commands)?,
             }
         }
-        self.invalidate_domain(IDENTITY_DID)?;
-        self.invalidate_domain(BLOCKED_DID)
+        self.invalidate_all_of(IDENTITY_DID)?;
+        self.invalidate_all_of(BLOCKED_DID)
+    }
+}
+
+impl family::Unit for Unit {
+    fn index(&self) -> usize {
+        self.index
     }
 
-    /// Describes the unit for debugfs.
-    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    fn covers(&self, dev: &PciDev) -> bool {
+        self.range_of(group::sbdf(dev)).is_some()
+    }
+
+    fn is_at(&self, id: Sbdf) -> bool {
+        self.id == id
+    }
+
+    fn alias(&self, id: Sbdf) -> Option<Rid> {
+        self.range_of(id).and_then(|r| r.alias)
+    }
+
+    fn shape(&self) -> Result<Shape> {
+        let levels = self.features.host_levels().ok_or(ENODEV)?.min(LEVELS);
+        Ok(Shape {
+            levels,
+            last_iova: pt::last_iova(levels),
+            page_sizes: AmdV1::PAGE_SIZES,
+            // Control.Coherent is set.
+            flush: false,
+        })
+    }
+
+    fn prepare(&self, _rid: Rid) -> Result {
+        // The table has an entry for every requester ID.
+        Ok(())
+    }
+
+    fn preset(&self, rid: Rid, to: &Target) -> Result {
+        let dte = self.entry(rid, to).ok_or(EINVAL)?;
+        let at = Self::index_of(rid);
+        for (i, word) in dte.0.iter().enumerate() {
+            self.table.write(at + i, *word);
+        }
+        Ok(())
+    }
+
+    fn set_entry(&self, rid: Rid, to: &Target) -> Result<Words> {
+        let target = self.entry(rid, to).ok_or(EINVAL)?;
+        self.change_entry(rid, &target).map(|was| was.0)
+    }
+
+    fn put_back(&self, rid: Rid, entry: &Words) {
+        // The unit is broken; the memory is right at least.
+        let _ = self.change_entry(rid, &Dte(*entry));
+    }
+
+    #[inline]
+    fn after_map(&self, did: DomainId, range: Range) -> Result {
+        if !self.np_cache {
+            return Ok(());
+        }
+        let done = self.invalidate(did, range);
+        // A unit that completes no commands may still hold "absent" for these addresses: then the
+        // device faults. But what was in use before is never used again, so most likely it walks
+        // the table and all is well, while a map that fails for ever would stop the machine's
+        // disks.
+        if self.queue.is_broken() {
+            return Ok(());
+        }
+        done
+    }
+
+    #[inline]
+    fn after_unmap(&self, did: DomainId, range: Range) -> Result {
+        self.invalidate(did, range)
+    }
+
+    fn invalidate_domain(&self, did: DomainId) -> Result {
+        self.invalidate_all_of(did)
+    }
+
+    fn faults(&self) -> &FaultLog {
+        &self.faults
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "{}: function {} registers {:#x} features {}",
-            self.name(),
+            self.text(),
             self.id,
             self.hw.regs.phys(),
             self.features
@@ -353,8 +427,7 @@ impl Unit {
         )
     }
 
-    /// Stops the unit: DMA is no longer translated.
-    pub(super) fn stop(&self) {
+    fn stop(&self) {
         self.hw.stop();
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the IOMMU core and the DMA API ask of the family.
+//! What the IOMMU core and the DMA API ask of the driver.
 
 use iommu_core::{
     addr::{
@@ -8,10 +8,6 @@ use iommu_core::{
         Range, //
     },
     id::Sbdf,
-    pt::{
-        amd_v1::AmdV1,
-        Format, //
-    }, //
 };
 use kernel::{
     device,
@@ -56,43 +52,30 @@ use kernel_iommu::{
     pci_topology::PciDev, //
 };
 
-use super::{
-    unit::Unit,
-    AmdVi,
-    Device,
-    Domain,
-    SLOT, //
-};
 use crate::{
+    device::Device,
     dma::{
         self,
         Flush, //
     },
     domain::map_errno,
+    family::{
+        Family,
+        Unit, //
+    },
     glue::Show,
     group,
+    iommu::{
+        Domain,
+        Iommu, //
+    },
+    machine::Running,
     params, //
 };
 
-/// Levels of a domain's tables: 48 bits, what PCIe devices and VFIO users expect.
-const LEVELS: u8 = 4;
-
-/// Windows of the address space that mean something else to the unit.
-///
-/// Source: AMD I/O Virtualization Technology (IOMMU) Specification, 48882, Rev 3.10, 2.1.2
-/// (interrupts at FEE0_0000h; the HyperTransport range FD_0000_0000h to FF_FFFF_FFFFh).
-pub(super) fn fixed_regions() -> impl Iterator<Item = (Range, Kind)> {
-    [
-        (Range::new(0xfee0_0000, 0xfeef_ffff), Kind::Msi),
-        (Range::new(0xfd_0000_0000, 0xff_ffff_ffff), Kind::Reserved),
-    ]
-    .into_iter()
-    .filter_map(|(range, kind)| Some((range?, kind)))
-}
-
 /// Calls `f` for the memory windows of a device's host bridge: a request to them may be routed to
 /// another device before it reaches the unit.
-pub(super) fn host_windows(id: Sbdf, mut f: impl FnMut(Range) -> Result) -> Result {
+fn host_windows(id: Sbdf, mut f: impl FnMut(Range) -> Result) -> Result {
     let Some(dev) = PciDev::find(id.segment, id.rid.bus(), id.rid.devfn()) else {
         return Ok(());
     };
@@ -110,10 +93,10 @@ pub(super) fn host_windows(id: Sbdf, mut f: impl FnMut(Range) -> Result) -> Resu
     Ok(())
 }
 
-impl AmdVi {
+impl<F: Family> Iommu<F> {
     /// Who serves a device's DMA API: puts our functions on it or takes them away. The device has
     /// no driver that uses it yet.
-    pub(crate) fn choose_dma(&self, dev: &device::Device) {
+    pub(crate) fn serve(&self, dev: &device::Device) {
         let Some(pdev) = PciDev::from_device(dev) else {
             return;
         };
@@ -139,6 +122,22 @@ impl AmdVi {
         }
     }
 
+    /// Keeps the device's reserved regions out of the domain's own IOVA space, before our DMA API
+    /// serves the device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn reserve_for(&self, dev: &Device, domain: &Domain<F>) -> Result {
+        for (range, _) in F::fixed_regions() {
+            domain.reserve(range)?;
+        }
+        for r in dev.required.iter() {
+            domain.reserve(r.memory)?;
+        }
+        host_windows(dev.id, |range| domain.reserve(range))
+    }
+
     /// Is any function of the group in use by a driver already? Ports and bridges do not count:
     /// their driver leaves DMA to others.
     fn group_in_use(&self, id: Sbdf) -> Result<bool> {
@@ -150,21 +149,21 @@ impl AmdVi {
     }
 }
 
-impl Driver for AmdVi {
-    type Unit = Unit;
+impl<F: Family> Driver for Iommu<F> {
+    type Unit = F::Unit;
     type Device = Arc<Device>;
-    type Domain = Domain;
+    type Domain = Domain<F>;
 
     fn slot() -> &'static Slot<Self> {
-        &SLOT
+        F::slot()
     }
 
-    fn probe_device(&self, dev: &device::Device) -> Result<(Arc<Unit>, KBox<Arc<Device>>)> {
+    fn probe_device(&self, dev: &device::Device) -> Result<(Arc<F::Unit>, KBox<Arc<Device>>)> {
         let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
         let id = group::sbdf(&pdev);
-        let unit = self.unit_of(id).ok_or(ENODEV)?;
+        let unit = self.unit_of(&pdev).ok_or(ENODEV)?;
         // The unit itself is not behind itself.
-        if self.units.iter().any(|u| u.id == id) {
+        if self.units.iter().any(|u| u.is_at(id)) {
             return Err(ENODEV);
         }
         // The core complains about a device that gets an IOMMU under its driver, and rightly: its
@@ -193,7 +192,12 @@ impl Driver for AmdVi {
                 rids.push(alias, GFP_KERNEL)?;
             }
         }
-        let data = Arc::new(Device::new(id, unit.index, rids)?, GFP_KERNEL)?;
+        for rid in rids.iter() {
+            unit.prepare(*rid)?;
+        }
+        let required = self.family.required(&pdev, &rids)?;
+        let device = Device::new(id, unit.index(), rids, required)?;
+        let data = Arc::new(device, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
         self.devices.lock().push(data, GFP_KERNEL)?;
         Ok((unit.clone(), boxed))
@@ -204,7 +208,7 @@ impl Driver for AmdVi {
     }
 
     fn probe_finalize(&self, dev: &device::Device, _data: &Arc<Device>) {
-        self.choose_dma(dev);
+        self.serve(dev);
     }
 
     fn device_group(&self, _dev: &device::Device, data: &Arc<Device>) -> Result<Group> {
@@ -226,10 +230,15 @@ impl Driver for AmdVi {
                 );
             }
         };
-        for r in self.required_of(data) {
-            add(r.memory.page_cover(), r.read, r.write, Kind::Direct);
+        for r in data.required.iter() {
+            let kind = if r.relaxable {
+                Kind::DirectRelaxable
+            } else {
+                Kind::Direct
+            };
+            add(r.memory.page_cover(), r.read, r.write, kind);
         }
-        for (range, kind) in fixed_regions() {
+        for (range, kind) in F::fixed_regions() {
             add(range, false, true, kind);
         }
         list.add_bus_regions();
@@ -242,15 +251,20 @@ impl Driver for AmdVi {
         }
     }
 
-    fn attach_static(&self, data: &Arc<Device>, old: Option<&Domain>, to: StaticDomain) -> Result {
+    fn attach_static(
+        &self,
+        data: &Arc<Device>,
+        old: Option<&Domain<F>>,
+        to: StaticDomain,
+    ) -> Result {
         self.to_static(data, old, to)
     }
 
-    fn domain_alloc(&self, data: &Arc<Device>) -> Result<(KBox<Domain>, Geometry)> {
-        let most = self.unit(data.unit)?.features.host_levels().ok_or(ENODEV)?;
-        let domain = Domain::new(self.ids.clone(), most.min(LEVELS))?;
+    fn domain_alloc(&self, data: &Arc<Device>) -> Result<(KBox<Domain<F>>, Geometry)> {
+        let shape = self.unit(data.unit)?.shape()?;
+        let domain = Domain::<F>::new(self.ids.clone(), &shape)?;
         let geometry = Geometry {
-            page_sizes: AmdV1::PAGE_SIZES,
+            page_sizes: shape.page_sizes,
             last_iova: domain.last_iova(),
         };
         Ok((KBox::new(domain, GFP_KERNEL)?, geometry))
@@ -268,13 +282,13 @@ impl Driver for AmdVi {
         Ok(())
     }
 
-    fn attach(&self, data: &Arc<Device>, old: Option<&Domain>, new: &Domain) -> Result {
+    fn attach(&self, data: &Arc<Device>, old: Option<&Domain<F>>, new: &Domain<F>) -> Result {
         self.to_paging(data, old, new)
     }
 
     fn map(
         &self,
-        domain: &Domain,
+        domain: &Domain<F>,
         iova: u64,
         phys: u64,
         page: (usize, usize),
@@ -306,7 +320,7 @@ impl Driver for AmdVi {
         }
     }
 
-    fn unmap(&self, domain: &Domain, iova: u64, len: usize) -> (usize, Option<Span>) {
+    fn unmap(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
         // CAST: usize is not wider than u64.
         let u = domain.unmap(iova, len as u64);
         if let (Some(range), true) = (u.cleared, domain.is_served()) {
@@ -319,41 +333,36 @@ impl Driver for AmdVi {
         )
     }
 
-    fn sync_map(&self, domain: &Domain, span: Span) -> Result {
+    fn sync_map(&self, domain: &Domain<F>, span: Span) -> Result {
         match Range::new(span.0, span.1) {
             Some(range) => self.after_map(domain, range),
             None => Ok(()),
         }
     }
 
-    fn sync_unmap(&self, domain: &Domain, span: Span) {
+    fn sync_unmap(&self, domain: &Domain<F>, span: Span) {
         if let Some(range) = Range::new(span.0, span.1) {
             // A failure marks the unit broken, which is reported there.
             let _ = self.after_unmap(domain, range);
         }
     }
 
-    fn flush_all(&self, domain: &Domain) {
-        for u in self.units.iter() {
-            if domain.is_used_by(u.index) {
-                // As above.
-                let _ = u.invalidate_domain(domain.id());
-            }
-        }
+    fn flush_all(&self, domain: &Domain<F>) {
+        self.flush_domain(domain);
     }
 
-    fn iova_to_phys(&self, domain: &Domain, iova: u64) -> Option<u64> {
+    fn iova_to_phys(&self, domain: &Domain<F>, iova: u64) -> Option<u64> {
         domain.lookup(iova)
     }
 }
 
-impl DmaDriver for AmdVi {
+impl<F: Family> DmaDriver for Iommu<F> {
     #[inline]
     fn dma_map(
         &self,
         req: Request<'_>,
         data: &Arc<Device>,
-        domain: &Domain,
+        domain: &Domain<F>,
         phys: u64,
         len: usize,
     ) -> Result<u64> {
@@ -363,7 +372,7 @@ impl DmaDriver for AmdVi {
     }
 
     #[inline]
-    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain, addr: u64, len: usize) {
+    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain<F>, addr: u64, len: usize) {
         if dma::unmap(self, domain, addr, len) {
             data.unmaps.fetch_add(1u64, Relaxed);
         }
@@ -373,7 +382,7 @@ impl DmaDriver for AmdVi {
         &self,
         req: Request<'_>,
         data: &Arc<Device>,
-        domain: &Domain,
+        domain: &Domain<F>,
         list: &SgList<'_>,
     ) -> Result {
         dma::map_list(self, domain, req, list)?;
@@ -385,7 +394,7 @@ impl DmaDriver for AmdVi {
         &self,
         req: Request<'_>,
         data: &Arc<Device>,
-        domain: &Domain,
+        domain: &Domain<F>,
         pages: &[u64],
     ) -> Result<u64> {
         let addr = dma::map_pages(self, domain, req, pages)?;

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A probed device: its requester IDs, what it is attached to, its counters.
+
+use iommu_core::{
+    addr::Range,
+    id::{
+        Rid,
+        Sbdf, //
+    }, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex, //
+    }, //
+};
+
+use crate::family::Words;
+
+/// Memory that firmware wants a device to reach at all times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Required {
+    pub(crate) memory: Range,
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    /// Only until the device has a driver.
+    pub(crate) relaxable: bool,
+}
+
+/// What a device is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// All DMA refused.
+    Blocked,
+    /// Passed through.
+    Identity,
+    /// Translated by the domain with this ID.
+    Paging(u16),
+}
+
+impl State {
+    fn to_word(self) -> u32 {
+        match self {
+            Self::Blocked => 0,
+            Self::Identity => 1,
+            Self::Paging(did) => 0x1_0000 | u32::from(did),
+        }
+    }
+
+    fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::Blocked,
+            1 => Self::Identity,
+            // CAST: the low 16 bits.
+            did => Self::Paging(did as u16),
+        }
+    }
+}
+
+/// Table entries with their requester IDs.
+pub(crate) type Entries = KVec<(Rid, Words)>;
+
+/// A probed device.
+pub(crate) struct Device {
+    pub(crate) id: Sbdf,
+    /// Index of its unit.
+    pub(crate) unit: usize,
+    /// Every requester ID its requests may carry, its own first.
+    pub(crate) rids: KVec<Rid>,
+    pub(crate) required: KVec<Required>,
+    state: Atomic<u32>,
+    /// What an attach has to put back if it fails; has room for all requester IDs, as an attach
+    /// must not fail for want of memory.
+    pub(crate) undo: Pin<KBox<Mutex<Entries>>>,
+    pub(crate) maps: Atomic<u64>,
+    pub(crate) unmaps: Atomic<u64>,
+    pub(crate) faults: Atomic<u64>,
+}
+
+impl Device {
+    /// A blocked device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        id: Sbdf,
+        unit: usize,
+        rids: KVec<Rid>,
+        required: KVec<Required>,
+    ) -> Result<Self> {
+        let undo = KVec::with_capacity(rids.len(), GFP_KERNEL)?;
+        Ok(Self {
+            id,
+            unit,
+            rids,
+            required,
+            state: Atomic::new(State::Blocked.to_word()),
+            undo: KBox::pin_init(new_mutex!(undo), GFP_KERNEL)?,
+            maps: Atomic::new(0),
+            unmaps: Atomic::new(0),
+            faults: Atomic::new(0),
+        })
+    }
+
+    /// What the device is attached to.
+    pub(crate) fn state(&self) -> State {
+        State::from_word(self.state.load(Relaxed))
+    }
+
+    /// Records what the device is attached to.
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.store(state.to_word(), Relaxed);
+    }
+}

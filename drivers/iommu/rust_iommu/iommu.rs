@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver of all units of a machine, of one family: devices, their entries, their domains.
+
+use iommu_core::{
+    addr::Range,
+    id::{
+        DomainId,
+        Rid,
+        Sbdf, //
+    }, //
+};
+use kernel::{
+    error::code::*,
+    fmt,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc,
+        Mutex, //
+    }, //
+};
+use kernel_iommu::{
+    iommu::driver::StaticDomain,
+    pci_topology::{
+        self,
+        PciDev, //
+    }, //
+};
+
+use crate::{
+    device::{
+        Device,
+        State, //
+    },
+    dma::Flush,
+    domain::{
+        DomainIds,
+        PagingDomain, //
+    },
+    family::{
+        Family,
+        Target,
+        Unit, //
+    },
+    glue::Show,
+    group::{
+        self,
+        Groups, //
+    },
+    machine::Running,
+    params::{
+        self,
+        Params, //
+    }, //
+};
+
+/// A domain of a family.
+pub(crate) type Domain<F> = PagingDomain<<F as Family>::Format>;
+
+/// The driver.
+#[pin_data]
+pub(crate) struct Iommu<F: Family> {
+    pub(crate) family: F,
+    pub(crate) units: KVec<Arc<F::Unit>>,
+    pub(crate) dma: params::Dma,
+    pub(crate) ids: Arc<DomainIds>,
+    #[pin]
+    pub(crate) devices: Mutex<KVec<Arc<Device>>>,
+    #[pin]
+    pub(crate) groups: Groups,
+}
+
+impl<F: Family> Iommu<F> {
+    /// The driver of running units. `nr_domains`: domain IDs that all of them have; `acs`: switch
+    /// Access Control Services on where they are all off.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        family: F,
+        units: KVec<Arc<F::Unit>>,
+        params: Params,
+        nr_domains: u32,
+        acs: bool,
+    ) -> Result<Arc<Self>> {
+        let ids = DomainIds::new(nr_domains)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                family,
+                units,
+                dma: params.dma,
+                ids,
+                devices <- new_mutex!(KVec::new()),
+                groups <- Groups::new(params.policy, acs),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The unit that a function is behind.
+    pub(crate) fn unit_of(&self, dev: &PciDev) -> Option<&Arc<F::Unit>> {
+        unit_of(&self.units, dev)
+    }
+
+    pub(crate) fn unit(&self, index: usize) -> Result<&Arc<F::Unit>> {
+        self.units.get(index).ok_or(ENODEV)
+    }
+
+    /// Counts a fault of the devices that use a requester ID.
+    pub(crate) fn count_fault(&self, unit: usize, rid: Rid) {
+        for d in self.devices.lock().iter() {
+            if d.unit == unit && d.rids.contains(&rid) {
+                d.faults.fetch_add(1u64, Relaxed);
+            }
+        }
+    }
+
+    /// Is a requester ID also that of another device that is not blocked?
+    fn is_shared(&self, dev: &Device, rid: Rid) -> bool {
+        self.devices.lock().iter().any(|d| {
+            d.id != dev.id
+                && d.unit == dev.unit
+                && d.rids.contains(&rid)
+                && d.state() != State::Blocked
+        })
+    }
+
+    /// Writes the entries of all requester IDs of a device that `wanted` picks; on failure the ones
+    /// written are put back.
+    fn set_entries(&self, dev: &Device, to: &Target, wanted: impl Fn(Rid) -> bool) -> Result {
+        let unit = self.unit(dev.unit)?;
+        let mut undo = dev.undo.lock();
+        undo.clear();
+        for rid in dev.rids.iter().filter(|rid| wanted(**rid)) {
+            match unit.set_entry(*rid, to) {
+                Ok(was) => undo.push_within_capacity((*rid, was))?,
+                Err(e) => {
+                    for (rid, was) in undo.iter().rev() {
+                        unit.put_back(*rid, was);
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a domain: nothing a unit cached for this device survives.
+    fn leave(&self, dev: &Device, old: Option<&Domain<F>>) {
+        let Some(domain) = old else { return };
+        if let Ok(unit) = self.unit(dev.unit) {
+            // A failure marks the unit broken, which is reported there.
+            let _ = unit.invalidate_domain(domain.id());
+        }
+        domain.remove_user(dev.unit);
+    }
+
+    /// Attaches a static domain.
+    pub(crate) fn to_static(
+        &self,
+        dev: &Device,
+        old: Option<&Domain<F>>,
+        to: StaticDomain,
+    ) -> Result {
+        let (target, state) = match to {
+            StaticDomain::Identity => (Target::Identity, State::Identity),
+            StaticDomain::Blocked => (Target::Blocked, State::Blocked),
+        };
+        // What another device of the group still uses stays as it is.
+        self.set_entries(dev, &target, |rid| {
+            to != StaticDomain::Blocked || !self.is_shared(dev, rid)
+        })?;
+        dev.set_state(state);
+        self.leave(dev, old);
+        Ok(())
+    }
+
+    /// Attaches a paging domain.
+    pub(crate) fn to_paging(
+        &self,
+        dev: &Device,
+        old: Option<&Domain<F>>,
+        new: &Domain<F>,
+    ) -> Result {
+        new.check(&self.unit(dev.unit)?.shape()?)?;
+        new.add_user(dev.unit);
+        let target = Target::Paging {
+            root: new.root(),
+            levels: new.levels(),
+            did: new.id(),
+        };
+        if let Err(e) = self.set_entries(dev, &target, |_| true) {
+            new.remove_user(dev.unit);
+            return Err(e);
+        }
+        dev.set_state(State::Paging(new.id().0));
+        self.leave(dev, old);
+        Ok(())
+    }
+
+    /// The units that have users of a domain.
+    #[inline]
+    fn users<'a>(&'a self, domain: &'a Domain<F>) -> impl Iterator<Item = &'a Arc<F::Unit>> {
+        self.units.iter().filter(|u| domain.is_used_by(u.index()))
+    }
+
+    /// Drops everything that units hold of a domain.
+    pub(crate) fn flush_domain(&self, domain: &Domain<F>) {
+        for u in self.users(domain) {
+            // A failure marks the unit broken, which is reported there.
+            let _ = u.invalidate_domain(domain.id());
+        }
+    }
+}
+
+impl<F: Family> Flush<F::Format> for Iommu<F> {
+    #[inline]
+    fn after_map(&self, domain: &Domain<F>, range: Range) -> Result {
+        let did: DomainId = domain.id();
+        self.users(domain).try_for_each(|u| u.after_map(did, range))
+    }
+
+    #[inline]
+    fn after_unmap(&self, domain: &Domain<F>, range: Range) -> Result {
+        let mut result = Ok(());
+        // All of them, even if one fails.
+        for u in self.users(domain) {
+            result = u.after_unmap(domain.id(), range).and(result);
+        }
+        result
+    }
+}
+
+impl<F: Family> Running for Iommu<F> {
+    fn devices(&self) -> &Mutex<KVec<Arc<Device>>> {
+        &self.devices
+    }
+
+    fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    fn firmware_alias(&self, id: Sbdf) -> Option<Rid> {
+        self.units.iter().find_map(|u| u.alias(id))
+    }
+
+    fn choose_dma(&self, dev: &kernel::device::Device) {
+        self.serve(dev);
+    }
+
+    fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.units.iter().try_for_each(|u| u.show(f))
+    }
+
+    fn show_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for u in self.units.iter() {
+            writeln!(
+                f,
+                "{}: {} faults; the last ones shown in the log:",
+                u.text(),
+                u.faults().total()
+            )?;
+            u.faults().show(f)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        for u in self.units.iter() {
+            u.stop();
+        }
+    }
+}
+
+fn unit_of<'a, U: Unit>(units: &'a [Arc<U>], dev: &PciDev) -> Option<&'a Arc<U>> {
+    units.iter().find(|u| u.covers(dev))
+}
+
+/// A device with a driver has DMA under way to physical addresses: it stays passed through until
+/// its driver lets go, and with it every requester ID it may use.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn leave_devices_in_use<U: Unit>(units: &[Arc<U>]) -> Result {
+    for dev in pci_topology::all() {
+        let id = group::sbdf(&dev);
+        let Some(unit) = unit_of(units, &dev).filter(|_| dev.has_driver()) else {
+            continue;
+        };
+        unit.preset(id.rid, &Target::Identity)?;
+        let mut rids = group::bus_aliases(&dev)?;
+        rids.push(id.rid, GFP_KERNEL)?;
+        for rid in rids {
+            unit.preset(rid, &Target::Identity)?;
+            let segment = id.segment;
+            if let Some(alias) = unit.alias(Sbdf { segment, rid }) {
+                unit.preset(alias, &Target::Identity)?;
+            }
+        }
+        if !group::is_bridge(&dev) {
+            pr_info!(
+                "{}: in use by a driver that was there first; untranslated until that driver is unbound\n",
+                Show(id)
+            );
+        }
+    }
+    Ok(())
+}
