@@ -24,6 +24,17 @@ u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
 
+/* Called with the interrupt's lock held and interrupts off. */
+struct rust_iommu_unit_irq_ops {
+	void (*write)(void *cookie, u64 address, u32 data);
+	void (*mask)(void *cookie, bool masked);
+};
+struct rust_iommu_unit_irq;
+int rust_iommu_unit_irq_new(const struct rust_iommu_unit_irq_ops *ops, void *cookie,
+			    struct rust_iommu_unit_irq **out);
+void rust_iommu_unit_irq_free(struct rust_iommu_unit_irq *irq);
+
+struct pci_dev *rust_helper_iommu_physical_function(struct pci_dev *pdev);
 struct pci_dev *rust_helper_iommu_real_dma(struct pci_dev *pdev);
 u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev);
 

@@ -71,6 +71,11 @@ struct pci_dev *rust_helper_iommu_real_dma(struct pci_dev *pdev)
 	return NULL;
 }
 
+struct pci_dev *rust_helper_iommu_physical_function(struct pci_dev *pdev)
+{
+	return pci_dev_get(pci_physfn(pdev));
+}
+
 u32 rust_helper_iommu_pci_segment(struct pci_dev *pdev)
 {
 	return pci_domain_nr(pdev->bus);

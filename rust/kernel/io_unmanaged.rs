@@ -68,28 +68,28 @@ impl<const SIZE: usize> IoUnmanaged<SIZE> {
 
     /// A view of the registers.
     #[inline]
-    pub fn io(&self) -> Io64<'_, SIZE> {
-        Io64(self)
+    pub fn io(&self) -> Registers<'_, SIZE> {
+        Registers(self)
     }
 }
 
-/// 64-bit access to a region. `kernel::io::Region` promises an alignment of four bytes only and so
+/// Access to a region. `kernel::io::Region` promises an alignment of four bytes only and so
 /// refuses 64-bit registers; a mapping made here starts on a page.
 #[derive(Clone, Copy)]
-pub struct Io64<'a, const SIZE: usize>(&'a IoUnmanaged<SIZE>);
+pub struct Registers<'a, const SIZE: usize>(&'a IoUnmanaged<SIZE>);
 
-impl<const SIZE: usize> Io64<'_, SIZE> {
-    /// The register at `offset`, if it lies in the region and is aligned.
+impl<const SIZE: usize> Registers<'_, SIZE> {
+    /// The register of `len` bytes at `offset`, if it lies in the region and is aligned.
     #[inline]
-    fn at(self, offset: usize) -> Option<*mut kernel::ffi::c_void> {
-        let fits = offset % 8 == 0 && offset <= SIZE.saturating_sub(8);
+    fn at(self, offset: usize, len: usize) -> Option<*mut kernel::ffi::c_void> {
+        let fits = offset % len == 0 && offset <= SIZE.saturating_sub(len);
         fits.then(|| core::ptr::without_provenance_mut(self.0.raw.addr().wrapping_add(offset)))
     }
 
     /// Reads a register; all ones, as from a device that does not answer, beyond the region.
     #[inline]
     pub fn read64(self, offset: usize) -> u64 {
-        match self.at(offset) {
+        match self.at(offset, 8) {
             // SAFETY: inside a live mapping, aligned.
             Some(reg) => unsafe { bindings::readq(reg) },
             None => u64::MAX,
@@ -99,9 +99,28 @@ impl<const SIZE: usize> Io64<'_, SIZE> {
     /// Writes a register after all earlier memory writes; nothing beyond the region.
     #[inline]
     pub fn write64(self, value: u64, offset: usize) {
-        if let Some(reg) = self.at(offset) {
+        if let Some(reg) = self.at(offset, 8) {
             // SAFETY: inside a live mapping, aligned.
             unsafe { bindings::writeq(value, reg) };
+        }
+    }
+
+    /// Reads a 32-bit register; all ones beyond the region.
+    #[inline]
+    pub fn read32(self, offset: usize) -> u32 {
+        match self.at(offset, 4) {
+            // SAFETY: inside a live mapping, aligned.
+            Some(reg) => unsafe { bindings::readl(reg) },
+            None => u32::MAX,
+        }
+    }
+
+    /// Writes a 32-bit register after all earlier memory writes; nothing beyond the region.
+    #[inline]
+    pub fn write32(self, value: u32, offset: usize) {
+        if let Some(reg) = self.at(offset, 4) {
+            // SAFETY: inside a live mapping, aligned.
+            unsafe { bindings::writel(value, reg) };
         }
     }
 }

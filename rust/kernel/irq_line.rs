@@ -45,16 +45,43 @@ pub struct MsiLine<T: Handler> {
 ///
 /// # Safety
 ///
-/// `data` must be the pointer given to `request_threaded_irq` by [`MsiLine::new`].
+/// `data` must be the pointer to a `T` given to `request_threaded_irq`, alive until `free_irq`.
 unsafe extern "C" fn thread_fn<T: Handler>(
     _irq: c_int,
     data: *mut c_void,
 ) -> bindings::irqreturn_t {
-    // SAFETY: by the function's contract `data` is the `T` inside the line's `Arc`, alive by the
-    // invariant of `MsiLine`.
+    // SAFETY: by the function's contract.
     let handler = unsafe { &*data.cast::<T>() };
     handler.handle_threaded();
     bindings::irqreturn::IRQ_HANDLED
+}
+
+/// Requests an interrupt whose thread runs `handler`.
+///
+/// # Safety
+///
+/// `handler` must live until the interrupt has been freed, with its address as the cookie.
+pub(crate) unsafe fn request<T: Handler>(
+    irq: c_int,
+    name: &'static CStr,
+    handler: &Arc<T>,
+) -> Result<u32> {
+    let irq = u32::try_from(irq).map_err(|_| ENXIO)?;
+    let cookie: *const T = &**handler;
+    // SAFETY:
+    // - `thread_fn::<T>` gets `cookie`, which lives until `free_irq` by contract.
+    // - No primary handler is given, so the one-shot flag is required and set.
+    to_result(unsafe {
+        bindings::request_threaded_irq(
+            irq,
+            None,
+            Some(thread_fn::<T>),
+            bindings::IRQF_ONESHOT as kernel::ffi::c_ulong,
+            name.as_char_ptr(),
+            cookie.cast_mut().cast(),
+        )
+    })?;
+    Ok(irq)
 }
 
 impl<T: Handler> MsiLine<T> {
@@ -74,23 +101,8 @@ impl<T: Handler> MsiLine<T> {
         }
         // SAFETY: vector 0 was just allocated.
         let irq = unsafe { bindings::pci_irq_vector(pdev.as_raw(), 0) };
-        let cookie: *const T = &*handler;
-        let requested = u32::try_from(irq).map_err(|_| ENXIO).and_then(|irq| {
-            // SAFETY:
-            // - `thread_fn::<T>` gets `cookie`, which `handler` keeps alive until `free_irq`.
-            // - No primary handler is given, so the one-shot flag is required and set.
-            to_result(unsafe {
-                bindings::request_threaded_irq(
-                    irq,
-                    None,
-                    Some(thread_fn::<T>),
-                    bindings::IRQF_ONESHOT as kernel::ffi::c_ulong,
-                    name.as_char_ptr(),
-                    cookie.cast_mut().cast(),
-                )
-            })
-            .map(|()| irq)
-        });
+        // SAFETY: freed on drop, before `handler` goes.
+        let requested = unsafe { request(irq, name, &handler) };
         match requested {
             // INVARIANT: requested with `cookie`, kept alive by `handler`.
             Ok(irq) => Ok(Self { pdev, irq, handler }),

@@ -20,6 +20,9 @@ mod ffi {
     extern "C" {
         // rust/helpers/iommu.c
         pub(super) fn rust_helper_iommu_pci_segment(pdev: *mut bindings::pci_dev) -> u32;
+        pub(super) fn rust_helper_iommu_physical_function(
+            pdev: *mut bindings::pci_dev,
+        ) -> *mut bindings::pci_dev;
         pub(super) fn rust_helper_iommu_real_dma(
             pdev: *mut bindings::pci_dev,
         ) -> *mut bindings::pci_dev;
@@ -340,6 +343,13 @@ impl PciDev {
     pub fn real_dma(&self) -> Option<Self> {
         // SAFETY: the function is alive; the answer is null or a new reference.
         unsafe { Self::from_owned(ffi::rust_helper_iommu_real_dma(self.as_raw())) }
+    }
+
+    /// The physical function of a virtual one; of others, itself.
+    pub fn physical_function(&self) -> Self {
+        // SAFETY: the function is alive; the answer is a new reference.
+        unsafe { Self::from_owned(ffi::rust_helper_iommu_physical_function(self.as_raw())) }
+            .unwrap_or_else(|| self.clone())
     }
 
     /// Is a driver bound right now? It may change at any time unless the device is locked.

@@ -20,7 +20,7 @@ class Mutant:
 DRIVER = "drivers/iommu/rust_iommu"
 AMD = f"{DRIVER}/amd_vi"
 
-NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);", "            let _ = (u, range);")
+NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);", "            let _ = (u, range, &mut result);")
 
 MUTANTS = [
     Mutant("unmap-without-invalidation-vfio", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),

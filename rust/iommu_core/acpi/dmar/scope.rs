@@ -99,8 +99,14 @@ pub struct Scopes<'a> {
 }
 
 impl<'a> Scopes<'a> {
-    pub(super) const fn new(bytes: &'a [u8], offset: usize) -> Self {
+    /// The scopes in `bytes`, which lie at `offset` in the table.
+    pub const fn new(bytes: &'a [u8], offset: usize) -> Self {
         Self { bytes, offset }
+    }
+
+    /// The bytes of the scopes that are left, for a copy that outlives the table.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     fn take(&mut self) -> Result<Scope<'a>, Error> {
