@@ -73,6 +73,15 @@ impl Drop for Acs {
     }
 }
 
+/// Has any function some of what isolation takes switched on?
+pub(crate) fn is_on_anywhere() -> bool {
+    pci_topology::all().any(|dev| {
+        let (vendor, device) = dev.ids();
+        dev.acs(has_wide_acs(vendor, device))
+            .is_some_and(|(_, control)| control & ACS_REQUIRED != 0)
+    })
+}
+
 /// Is the function still on its bus?
 fn is_there(dev: &PciDev) -> bool {
     PciDev::find(dev.segment(), dev.bus(), dev.devfn())

@@ -85,6 +85,11 @@ impl FaultLog {
         let _ = last.push(line, GFP_KERNEL);
     }
 
+    /// Records that `unit` had more faults than it could keep. Process context.
+    pub(crate) fn lost(&self, unit: &str) {
+        self.record(unit, None, &"more faults than the unit could record");
+    }
+
     /// Writes the kept lines.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.last.lock().iter() {

@@ -34,9 +34,21 @@ pub(crate) enum Acs {
     Keep,
 }
 
+/// The family of units to drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Units {
+    /// What the machine has.
+    Auto,
+    /// AMD-Vi.
+    AmdVi,
+    /// Intel VT-d.
+    VtD,
+}
+
 /// All parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Params {
+    pub(crate) units: Units,
     pub(crate) dma: Dma,
     pub(crate) policy: Policy<'static>,
     pub(crate) acs: Acs,
@@ -50,14 +62,12 @@ impl Params {
     /// - `EINVAL`: an unknown value; the log has the list of right ones.
     /// - `ENODEV`: a unit that this build cannot drive yet.
     pub(crate) fn read() -> Result<Self> {
-        match module_string::unit() {
-            // The only family so far, so both mean the same.
-            "auto" | "amd-vi" => {}
-            name @ ("vt-d" | "smmuv3") => {
-                pr_err!(
-                    "unit={} is not supported by this version; use auto or amd-vi\n",
-                    name
-                );
+        let units = match module_string::unit() {
+            "auto" => Units::Auto,
+            "amd-vi" => Units::AmdVi,
+            "vt-d" => Units::VtD,
+            "smmuv3" => {
+                pr_err!("unit=smmuv3 is not supported by this version; use auto, amd-vi or vt-d\n");
                 return Err(ENODEV);
             }
             other => {
@@ -67,7 +77,7 @@ impl Params {
                 );
                 return Err(EINVAL);
             }
-        }
+        };
         let dma = match module_string::dma() {
             // What is best for which device is measured later; both are complete.
             "auto" | "rust" => Dma::Rust,
@@ -78,6 +88,7 @@ impl Params {
             }
         };
         Ok(Self {
+            units,
             dma,
             policy: Self::policy()?,
             acs: Self::acs()?,

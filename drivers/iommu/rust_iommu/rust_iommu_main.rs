@@ -8,6 +8,8 @@ use kernel::{
 };
 use kernel_iommu::bus_notifier::PciBusNotifier;
 
+use params::Units;
+
 #[forbid(unsafe_code)]
 mod acs;
 #[forbid(unsafe_code)]
@@ -41,6 +43,8 @@ mod ops;
 mod params;
 #[forbid(unsafe_code)]
 mod queue;
+#[forbid(unsafe_code)]
+mod vt_d;
 
 module! {
     type: RustIommu,
@@ -72,8 +76,7 @@ impl kernel::Module for RustIommu {
 
 impl RustIommu {
     fn start(module: &'static ThisModule, params: params::Params) -> Result<Self> {
-        let driver = amd_vi::find(params)?;
-        let machine = machine::Machine::new(module, driver)?;
+        let machine = find(module, params)?;
         let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
         let debugfs = debugfs::Files::new(&machine)?;
         Ok(Self {
@@ -81,6 +84,20 @@ impl RustIommu {
             _notifier: notifier,
             machine,
         })
+    }
+}
+
+/// Finds the machine's units and registers their driver. No machine has two families.
+fn find(module: &'static ThisModule, params: params::Params) -> Result<Arc<machine::Machine>> {
+    if params.units != Units::VtD {
+        match amd_vi::find(params) {
+            Err(e) if e == ENODEV && params.units == Units::Auto => {}
+            found => return machine::Machine::new(module, found?),
+        }
+    }
+    match vt_d::find(params)? {
+        vt_d::Found::Second(iommu) => machine::Machine::new(module, iommu),
+        vt_d::Found::First(iommu) => machine::Machine::new(module, iommu),
     }
 }
 

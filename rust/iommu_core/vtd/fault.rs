@@ -67,8 +67,8 @@ impl Fault {
             0x02 | 0x41 | 0x51 | 0x59 => "the device is blocked",
             0x03 | 0x43 | 0x5b => "its entry is wrong",
             0x04 | 0x83 => "the address is beyond what the unit translates",
-            0x05 | 0x85 => "no permission to write",
-            0x06 | 0x86 => "no permission to read",
+            0x05 | 0x85 => "nothing is mapped there to be written",
+            0x06 | 0x86 => "nothing is mapped there to be read",
             0x07 | 0x70 | 0x78 | 0x7b => "a page table cannot be read",
             0x08 | 0x30 | 0x38 => "the root table cannot be read",
             0x09 | 0x40 | 0x50 | 0x58 => "a context table cannot be read",
@@ -120,7 +120,7 @@ mod tests {
             said([0x1234_5000, VALID | 0x5_0000_0100]),
             Some((
                 Rid(0x100),
-                "write to IOVA 0x12345000 blocked: no permission to write (reason 0x05)".into()
+                "write to IOVA 0x12345000 blocked: nothing is mapped there to be written (reason 0x05)".into()
             ))
         );
         assert_eq!(

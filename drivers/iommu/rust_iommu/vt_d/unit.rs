@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One VT-d unit: who is behind it, its tables, its invalidations.
+//!
+//! Source: Intel Virtualization Technology for Directed I/O, D51397-016 (revision 4.1).
+
+use iommu_core::{
+    acpi::dmar::{
+        Drhd,
+        Scopes, //
+    },
+    addr::Range,
+    id::{
+        DomainId,
+        Rid,
+        Sbdf, //
+    },
+    plan::{
+        Half,
+        Step, //
+    },
+    vtd::{
+        cap::{
+            Capabilities,
+            Mode, //
+        },
+        desc::{
+            Blocks,
+            Descriptor, //
+        },
+        entry::{
+            plan_update,
+            Entry, //
+        }, //
+    }, //
+};
+use kernel::{
+    error::code::*,
+    fmt,
+    new_mutex,
+    prelude::*,
+    str::{
+        CStr,
+        CString, //
+    },
+    sync::Mutex, //
+};
+use kernel_iommu::{
+    iommu::ops::IommuDevice,
+    pci_topology::PciDev, //
+};
+
+use super::{
+    hardware::Hardware,
+    tables::Tables, //
+};
+use crate::{
+    family::{
+        self,
+        Shape,
+        Target,
+        Unit as _,
+        Words,
+        IDENTITY_DID, //
+    },
+    fault::FaultLog,
+    queue::Queue, //
+};
+
+/// Blocks of pages that are invalidated one by one; more cost more than the domain's refill.
+const MAX_BLOCKS: usize = 16;
+
+/// The functions on the way from the root bus to a function, itself last. Deeper ones than these are
+/// not known of any machine.
+pub(super) struct Chain {
+    rids: [Rid; Self::DEEPEST],
+    first: usize,
+}
+
+impl Chain {
+    const DEEPEST: usize = 32;
+
+    /// The way to a function, or to its physical function: firmware knows no others.
+    pub(super) fn to(dev: &PciDev) -> Self {
+        let mut chain = Self {
+            rids: [Rid(0); Self::DEEPEST],
+            first: Self::DEEPEST,
+        };
+        let mut at = Some(dev.physical_function());
+        while let (Some(dev), Some(first)) = (at, chain.first.checked_sub(1)) {
+            let devfn = dev.devfn();
+            if let Some(slot) = chain.rids.get_mut(first) {
+                *slot = Rid::new(dev.bus(), devfn >> 3, devfn & 7);
+                chain.first = first;
+            }
+            at = dev.upstream();
+        }
+        chain
+    }
+
+    /// From the root bus down.
+    pub(super) fn rids(&self) -> &[Rid] {
+        self.rids.get(self.first..).unwrap_or(&[])
+    }
+}
+
+/// Scopes of a structure, copied: firmware's table goes after the load.
+pub(super) struct OwnedScopes(KVec<u8>);
+
+impl OwnedScopes {
+    pub(super) fn copy(scopes: &Scopes<'_>) -> Result<Self> {
+        let mut bytes = KVec::new();
+        bytes.extend_from_slice(scopes.bytes(), GFP_KERNEL)?;
+        Ok(Self(bytes))
+    }
+
+    /// Does one of them name the function at the end of the chain, or a bridge above?
+    pub(super) fn name(&self, chain: &Chain) -> bool {
+        // What is wrong with them was said when the table was read.
+        let mut scopes = Scopes::new(&self.0, 0).flatten();
+        scopes.any(|s| s.names(chain.rids()))
+    }
+}
+
+/// One unit.
+#[pin_data]
+pub(crate) struct Unit {
+    /// First, so that the unit stops before its tables go (fields drop in order).
+    pub(super) hw: Hardware,
+    index: usize,
+    name: CString,
+    pub(super) segment: u16,
+    scopes: OwnedScopes,
+    takes_rest: bool,
+    #[pin]
+    tables: Mutex<Tables>,
+    #[pin]
+    queue: Queue,
+    #[pin]
+    faults: FaultLog,
+    #[pin]
+    core: IommuDevice,
+}
+
+impl AsRef<IommuDevice> for Unit {
+    fn as_ref(&self) -> &IommuDevice {
+        &self.core
+    }
+}
+
+impl Unit {
+    /// Builds a unit's tables in memory. Hardware is not touched yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(
+        index: usize,
+        drhd: &Drhd<'_>,
+        hw: Hardware,
+    ) -> impl PinInit<Self, Error> + use<> {
+        let (segment, takes_rest) = (drhd.segment, drhd.takes_rest);
+        let scopes = OwnedScopes::copy(&drhd.scopes());
+        let name = CString::try_from_fmt(fmt!("vt-d{}", index));
+        let caps = hw.caps;
+        let tables = Tables::new(caps.mode().is_scalable(), !caps.coherent);
+        try_pin_init!(Self {
+            hw,
+            index,
+            name: name?,
+            segment,
+            scopes: scopes?,
+            takes_rest,
+            tables <- new_mutex!(tables?),
+            queue <- Queue::new(Hardware::descriptor_words(&caps)),
+            faults <- FaultLog::new(),
+            core <- IommuDevice::new(),
+        }? Error)
+    }
+
+    fn caps(&self) -> &Capabilities {
+        &self.hw.caps
+    }
+
+    /// Starts the unit on its tables.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` or `ETIMEDOUT` if the unit does not do what it is told; it is disabled then.
+    pub(super) fn start(&self) -> Result {
+        if self.hw.was_enabled() {
+            pr_warn!("{}: was left enabled; taking over\n", self.text());
+        }
+        let root = self.tables.lock().root();
+        self.hw.start(self.queue.base(), root, || {
+            let mut all = [
+                Descriptor::all_contexts(),
+                Descriptor::all_pasids(),
+                Descriptor::all_translations(),
+            ];
+            if !self.caps().mode().is_scalable() {
+                // There are no PASIDs; the descriptor would be refused.
+                all[1] = Descriptor::all_contexts();
+            }
+            self.command(&all)
+        })
+    }
+
+    /// Runs descriptors to completion. Any context.
+    #[inline]
+    fn command(&self, descriptors: &[Descriptor]) -> Result {
+        let ticket = self.queue.submit(&self.hw, descriptors)?;
+        self.queue.wait(&self.hw, ticket)
+    }
+
+    /// Drops the cached copies of an entry, and what was translated by it.
+    fn forget_entry(&self, rid: Rid, was: &Entry) -> Result {
+        let scalable = self.caps().mode().is_scalable();
+        let did = was.domain_id(scalable);
+        self.hw.flush_write_buffer()?;
+        let context = Descriptor::context(rid, did);
+        let all = Descriptor::domain(did);
+        if scalable {
+            self.command(&[context, Descriptor::pasid(did), all])
+        } else {
+            self.command(&[context, all])
+        }
+    }
+
+    /// Moves an entry to `target` by safe steps. Returns the old one.
+    fn change_entry(&self, rid: Rid, target: &Entry) -> Result<Entry> {
+        let tables = self.tables.lock();
+        let old = tables.read(rid);
+        for step in plan_update(&old, target).steps() {
+            match step {
+                Step::Write { half, value } => tables.write(rid, *half, *value),
+                Step::Invalidate => self.forget_entry(rid, &old)?,
+            }
+        }
+        Ok(old)
+    }
+
+    /// The entry that takes requests to a target; [`None`] if the unit cannot.
+    fn entry(&self, to: &Target) -> Option<Entry> {
+        let caps = self.caps();
+        let snoop = caps.scalable_coherent;
+        match *to {
+            Target::Blocked => Some(Entry::ABSENT),
+            Target::Identity if !caps.pass_through => None,
+            Target::Identity if caps.mode().is_scalable() => {
+                Entry::pass_through(caps.most_levels(), IDENTITY_DID, snoop)
+            }
+            Target::Identity => Entry::legacy_pass_through(caps.most_levels(), IDENTITY_DID),
+            Target::Paging { root, levels, did } => match caps.mode() {
+                Mode::Legacy => Entry::legacy(root, levels, did),
+                Mode::SecondStage => Entry::second_stage(root, levels, did, snoop),
+                Mode::FirstStage => Some(Entry::first_stage(root, did, snoop)),
+            },
+        }
+    }
+
+    /// Drops cached translations of pages of a domain.
+    #[inline]
+    fn invalidate(&self, did: DomainId, range: Range) -> Result {
+        let caps = self.caps();
+        if !caps.page_selective {
+            return self.invalidate_domain(did);
+        }
+        let mut batch = [Descriptor([0; 2]); MAX_BLOCKS];
+        let mut blocks = Blocks::of(range, caps.max_mask);
+        let mut count = 0;
+        for (slot, block) in batch.iter_mut().zip(&mut blocks) {
+            // Tables are never freed while a domain lives, so leaves are enough.
+            *slot = match caps.mode() {
+                Mode::FirstStage => Descriptor::first_pages(did, block, true),
+                _ => Descriptor::pages(did, block, true),
+            };
+            count += 1;
+        }
+        match batch.get(..count) {
+            Some(all) if blocks.next().is_none() => self.command(all),
+            _ => self.invalidate_domain(did),
+        }
+    }
+}
+
+impl family::Unit for Unit {
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    fn covers(&self, dev: &PciDev) -> bool {
+        // The unit with the rest is the last of its segment.
+        dev.segment() == self.segment && (self.takes_rest || self.scopes.name(&Chain::to(dev)))
+    }
+
+    fn is_at(&self, _id: Sbdf) -> bool {
+        // A unit is no PCI function.
+        false
+    }
+
+    fn alias(&self, _id: Sbdf) -> Option<Rid> {
+        // Firmware has no way to say so.
+        None
+    }
+
+    fn shape(&self) -> Result<Shape> {
+        let caps = self.caps();
+        let levels = caps.levels().ok_or(ENODEV)?;
+        Ok(Shape {
+            levels,
+            last_iova: caps.last_iova(levels),
+            page_sizes: caps.page_sizes(),
+            flush: !caps.tables_coherent(),
+        })
+    }
+
+    fn prepare(&self, rid: Rid) -> Result {
+        let is_new = self.tables.lock().prepare(rid)?;
+        if is_new && self.hw.is_enabled() {
+            self.forget_entry(rid, &Entry::ABSENT)?;
+        }
+        Ok(())
+    }
+
+    fn preset(&self, rid: Rid, to: &Target) -> Result {
+        let entry = self.entry(to).ok_or(EINVAL)?;
+        let mut tables = self.tables.lock();
+        tables.prepare(rid)?;
+        let [a, b, c, d] = entry.0;
+        if self.caps().mode().is_scalable() {
+            tables.write(rid, Half::High, [c, d]);
+        }
+        tables.write(rid, Half::Low, [a, b]);
+        Ok(())
+    }
+
+    fn set_entry(&self, rid: Rid, to: &Target) -> Result<Words> {
+        let target = self.entry(to).ok_or(EINVAL)?;
+        self.change_entry(rid, &target).map(|was| was.0)
+    }
+
+    fn put_back(&self, rid: Rid, entry: &Words) {
+        // The unit is broken; the memory is right at least.
+        let _ = self.change_entry(rid, &Entry(*entry));
+    }
+
+    #[inline]
+    fn after_map(&self, did: DomainId, range: Range) -> Result {
+        if !self.caps().caching_mode {
+            return self.hw.flush_write_buffer();
+        }
+        let done = self.invalidate(did, range);
+        // As with any unit that completes nothing: what was in use before is never used again, and
+        // a map that fails for ever would stop the machine's disks.
+        if self.queue.is_broken() {
+            return Ok(());
+        }
+        done
+    }
+
+    #[inline]
+    fn after_unmap(&self, did: DomainId, range: Range) -> Result {
+        self.hw.flush_write_buffer()?;
+        self.invalidate(did, range)
+    }
+
+    fn invalidate_domain(&self, did: DomainId) -> Result {
+        let all = Descriptor::domain(did);
+        match self.caps().mode() {
+            Mode::FirstStage => self.command(&[Descriptor::first_domain(did), all]),
+            _ => self.command(&[all]),
+        }
+    }
+
+    fn faults(&self) -> &FaultLog {
+        &self.faults
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: registers {:#x} segment {:04x}{} {}",
+            self.text(),
+            self.hw.phys(),
+            self.segment,
+            if self.takes_rest { " (the rest)" } else { "" },
+            self.caps()
+        )?;
+        writeln!(
+            f,
+            "  commands: {} faults: {} was enabled before: {}",
+            if self.queue.is_broken() {
+                "broken"
+            } else {
+                "ok"
+            },
+            self.faults.total(),
+            self.hw.was_enabled()
+        )
+    }
+
+    fn stop(&self) {
+        self.hw.stop();
+    }
+}
