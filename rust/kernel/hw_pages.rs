@@ -173,16 +173,17 @@ impl HwPages {
             let done: u8;
             // SAFETY: `ptr` is 16-byte aligned (the block is page aligned, `index` even) and in
             // bounds; cmpxchg16b exists on every CPU with an IOMMU of the family that uses it.
-            // rbx is reserved by the compiler, hence the exchange around the instruction.
+            // rbx is reserved by the compiler, hence the exchange around the instruction; every
+            // operand has a register of its own choice, as the compiler might choose rbx.
             unsafe {
                 core::arch::asm!(
-                    "xchg {low}, rbx",
-                    "lock cmpxchg16b [{ptr}]",
-                    "sete {done}",
-                    "xchg {low}, rbx",
-                    ptr = in(reg) ptr,
-                    low = inout(reg) low => _,
-                    done = out(reg_byte) done,
+                    "xchg rsi, rbx",
+                    "lock cmpxchg16b [rdi]",
+                    "sete r8b",
+                    "xchg rsi, rbx",
+                    in("rdi") ptr,
+                    inout("rsi") low => _,
+                    out("r8b") done,
                     in("rcx") high,
                     inout("rax") old_low,
                     inout("rdx") old_high,

@@ -12,8 +12,7 @@ def run(suite):
     if suite.options.flavour != "debug" or suite.options.driver != "rust":
         print("skip inject: needs the debug flavour and our driver", flush=True)
         return
-    ko = suite.options.ko or os.path.join(TOP, "build/debug/rust_iommu.ko")
     suite.guest("inject.sh", before=f"LOAD_STEP={61 if suite.options.quick else 1}\n", driver="none", load=False,
-                devices=["nvme", "testdev"], files=[f"{ko}:/lib/modules/rust_iommu.ko"],
+                devices=["nvme", "testdev"], files=[suite.options.module()],
                 modules=[], tools=[os.path.join(TOP, "tools/testing/selftests/iommu/inject.c")],
                 timeout=150 if suite.options.quick else 900)

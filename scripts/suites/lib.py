@@ -19,10 +19,20 @@ class Options:
     flavour: str = "lean"
     quick: bool = False
     ko: str = ""
+    unit: str = "amd-vi"
+    unit_args: str = ""
 
     def machine(self):
         """What all machines of a suite have in common."""
-        return {"driver": self.driver, "flavour": self.flavour, "ko": self.ko}
+        return {"driver": self.driver, "flavour": self.flavour, "ko": self.ko, "unit": self.unit, "unit_args": self.unit_args}
+
+    def module(self):
+        """The module, for a machine that loads it itself."""
+        return f"{self.ko or os.path.join(TOP, 'build', self.flavour, 'rust_iommu.ko')}:/lib/modules/rust_iommu.ko"
+
+    def label(self):
+        """The unit, where it is not the first one."""
+        return "" if self.unit == "amd-vi" else f"{self.unit}{',' * bool(self.unit_args)}{self.unit_args} "
 
 
 class Suite:
@@ -35,7 +45,12 @@ class Suite:
     def result(self, test, reason="", log=""):
         """One test; it passed if there is no reason why not."""
         self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
+        test = self.options.label() + test
         print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
+
+    def skip(self, what, why):
+        """Something that this machine cannot show."""
+        print(f"skip {self.options.label()}{self.name} {what}: {why}", flush=True)
 
     def guest(self, script, before="", title="", talk=None, leaks=False, **config):
         """Boots, runs a guest script of the selftests, and reports its TAP lines as tests.
@@ -62,7 +77,7 @@ class Suite:
         plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
         for state, text in tests:
             if text.startswith("# SKIP"):
-                print(f"skip {name} {text[7:]}", flush=True)
+                print(f"skip {self.options.label()}{name} {text[7:]}", flush=True)
                 continue
             self.result(f"{name} {text}", "" if state == "ok" else "the guest says so", r.log)
         if plan != [str(len(tests))] or not tests:

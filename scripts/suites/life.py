@@ -14,12 +14,11 @@ def run(suite):
     tools = os.path.join(TOP, "tools/testing/selftests/iommu")
     suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
-    ko = suite.options.ko or os.path.join(TOP, "build", suite.options.flavour, "rust_iommu.ko")
     suite.guest("broken.sh", title="broken", devices=["nvme"], timeout=200)
-    suite.guest("takeover.sh", title="take-over", driver="none", load=False, devices=["nvme", "testdev"], append="memmap=8M$0x20000000",
-                files=[f"{ko}:/lib/modules/rust_iommu.ko"])
-    suite.guest("acs.sh", title="ACS", driver="none", devices=["nvme"], files=[f"{ko}:/lib/modules/rust_iommu.ko"])
-    suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[f"{ko}:/rust_iommu.ko"])
+    suite.guest("takeover.sh" if suite.options.unit == "amd-vi" else "takeover_vtd.sh", title="take-over", driver="none", load=False, devices=["nvme", "testdev"], append="memmap=8M$0x20000000",
+                files=[suite.options.module()])
+    suite.guest("acs.sh", title="ACS", driver="none", devices=["nvme"], files=[suite.options.module()])
+    suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[suite.options.module()])
     if suite.options.flavour == "debug":
         kunit(suite)
 

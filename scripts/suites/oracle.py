@@ -17,8 +17,20 @@ MEMORY = "-object memory-backend-memfd,id=mem,size=1G,share=on -machine memory-b
 DISK = "-blockdev null-co,node-name=hd0,size=67108864,read-zeroes=on -device nvme,serial=x,drive=hd0,addr=8.0,multifunction=on "
 
 
+# What drops pages of a domain, in QEMU's trace: its events, and their lines.
+INVALIDATIONS = {
+    "amd-vi": (["amdvi_pages_inval"], r"amdvi_pages_inval"),
+    "vt-d": (["vtd_inv_desc_iotlb_pages", "vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid_pages", "vtd_inv_desc_iotlb_pasid"],
+             r"iotlb invalidate"),
+}
+
+
 def run(suite):
     """User mappings compared after each round; then the DMA API's, from the trace."""
+    options = suite.options
+    if options.unit == "vt-d" and "caching-mode=on" not in options.unit_args:
+        # Without it QEMU has nothing to tell a fake device.
+        options.unit_args = ",".join(filter(None, [options.unit_args, "caching-mode=on"]))
     with tempfile.TemporaryDirectory() as tmp:
         churn(suite, tmp)
         for dma in ["rust", "core"] if suite.options.driver == "rust" else [""]:
@@ -56,14 +68,15 @@ def stream(suite, tmp, dma):
     """A disk shares its group with the fake device, which so sees the disk's mappings."""
     fake = FakeDevice(f"{tmp}/stream{dma}.sock")
     trace = f"{tmp}/trace"
+    events, pattern = INVALIDATIONS[suite.options.unit]
     r = suite.guest("stream.sh", title=dma or "dma", rust_params=f"dma={dma}" if dma else "", modules=["nvme"],
                     machine_args=MEMORY + DISK + fake.qemu_args(addr="8.1"),
-                    traces=[f"vfio_user_dma_map:{trace}", f"vfio_user_dma_unmap:{trace}", f"amdvi_pages_inval:{trace}"])
+                    traces=[f"{e}:{trace}" for e in ["vfio_user_dma_map", "vfio_user_dma_unmap", *events]])
     fake.close()
     name = f"{suite.name}[{suite.options.driver}] {dma or 'dma'}:"
     calls = re.search(r"calls: maps (\d+) unmaps (\d+)", r.output)
     with open(trace, encoding="utf-8") as f:
-        commands = list(read_trace(f))
+        commands = list(read_trace(f, pattern))
     reused = [c for c in commands if touching(c["unmaps"], c["maps"])]
     reason = f"{len(reused)} commands bring both, first {reused[0]}" if reused else "; ".join(fake.errors[:3])
     suite.result(f"{name} no IOVA is used again before its invalidation", reason, r.log)
@@ -81,11 +94,11 @@ def _left(fake):
     return f"{len(left)} ranges left: {_show(left[:4])}" if left else ""
 
 
-def read_trace(lines):
+def read_trace(lines, pattern):
     """One dict for each page invalidation: what QEMU found unmapped and mapped by it."""
     command = None
     for line in lines:
-        if "amdvi_pages_inval" in line:
+        if re.search(pattern, line):
             if command:
                 yield command
             command = {"unmaps": [], "maps": []}

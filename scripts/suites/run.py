@@ -33,6 +33,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--driver", choices=["rust", "c"], default="rust")
     p.add_argument("--flavour", choices=["lean", "debug"], default="lean")
+    p.add_argument("--unit", choices=["amd-vi", "vt-d"], default="amd-vi")
+    p.add_argument("--unit-args", default="", help="more properties of the unit, as for scripts/vm")
     p.add_argument("--ko", default="", help="the module to test instead of the flavour's")
     p.add_argument("--quick", action="store_true", help="fewer repetitions")
     p.add_argument("suites", nargs="*", metavar="SUITE", help=f"of: {', '.join(SUITES)} (default all)")
@@ -42,7 +44,7 @@ def main():
         p.error(f"no suite {', '.join(wrong)} (there is: {', '.join(SUITES)})")
     passed = failed = 0
     for name in a.suites or SUITES:
-        start, suite = time.monotonic(), Suite(name, Options(a.driver, a.flavour, a.quick, a.ko))
+        start, suite = time.monotonic(), Suite(name, Options(a.driver, a.flavour, a.quick, a.ko, a.unit, a.unit_args))
         try:
             importlib.import_module(f"suites.{SUITES[name]}").run(suite)
         except Exception as e:  # a suite that breaks is a failure, and the others still run

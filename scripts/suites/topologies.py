@@ -55,7 +55,7 @@ TOPOLOGIES = [
     Topology("root ports of one slot", port("a", "4.0", 1, MULTI) + port("b", "4.1", 2) + nic("a") + nic("b"),
              "00:04.0 | 00:04.1 | 01:00.0 | 02:00.0"),
     Topology("root ports of one slot, ACS off", port("a", "4.0", 1, MULTI) + port("b", "4.1", 2) + nic("a") + nic("b"),
-             "00:04.0 00:04.1 01:00.0 02:00.0", append="pci=disable_acs_redir=pci:1b36:000c"),
+             "00:04.0 00:04.1 01:00.0 02:00.0", append="pci=disable_acs_redir=pci:1b36:000c", params="acs=keep"),
     Topology("root port without ACS", port("a", 4, 1, kind="ioh3420") + nic("a"),
              "00:04.0 01:00.0"),
     Topology("root ports without ACS in different slots",

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # The unit stops taking commands under I/O: I/O goes on with addresses that were never used, nothing hangs, one line says so.
 # shellcheck shell=sh
-CONTROL=$((0xfed80018))
 wait_for /dev/nvme0n1 20 || fatal "no disk"
 nvme=$(bdf_of nvme)
 check "control: I/O" dd if=/dev/nvme0n1 of=/dev/null bs=64k count=10 iflag=direct
-# CmdBufEn off.
-devmem $CONTROL 64 $(($(devmem $CONTROL 64) & ~0x1000))
+case $VM_UNIT in
+amd-vi) devmem 0xfed80018 64 $(($(devmem 0xfed80018 64) & ~0x1000)) ;; # CmdBufEn off
+vt-d) devmem 0xfed90018 32 0x80000000 ;;                               # translation on, the queue off
+esac
 start=$(date +%s)
 check "I/O goes on" timeout $((60 * VM_SCALE)) dd if=/dev/nvme0n1 of=/dev/null bs=64k count=10 iflag=direct
 took=$(($(date +%s) - start))
