@@ -104,11 +104,14 @@ impl Entry {
         }
     }
 
-    /// Scalable mode: translates by first-stage tables of four levels; write protection holds for
-    /// every request.
-    pub const fn first_stage(root: Oa, did: DomainId, snoop: bool) -> Self {
+    /// Scalable mode: translates by first-stage tables of four levels. `levels` are the most
+    /// second-stage ones the unit has: addresses are checked against them.
+    pub const fn first_stage(root: Oa, levels: u8, did: DomainId, snoop: bool) -> Option<Self> {
         let Self([a, b, c, d]) = Self::pasid(pgtt::FIRST, did, snoop);
-        Self([a, b, c | (root.0 & POINTER) | bit(4), d])
+        match width(levels) {
+            Some(aw) => Some(Self([a | put(aw, 4, 2), b, c | (root.0 & POINTER), d])),
+            None => None,
+        }
     }
 
     /// Scalable mode: passes through. `levels` are the most the unit has.
@@ -215,8 +218,8 @@ mod tests {
         let e = Entry::second_stage(ROOT, 3, DID, true).unwrap();
         assert_eq!(e.0, [0x1234_5085, 0x80_4567, 0, 0]);
         assert_eq!(
-            Entry::first_stage(ROOT, DID, false).0,
-            [0x41, 0x4567, 0x1234_5010, 0]
+            Entry::first_stage(ROOT, 4, DID, false).unwrap().0,
+            [0x49, 0x4567, 0x1234_5000, 0]
         );
         assert_eq!(
             Entry::pass_through(4, DomainId(1), false).unwrap().0,
@@ -231,7 +234,12 @@ mod tests {
     fn the_tag_of_cached_copies() {
         assert_eq!(Entry::ABSENT.domain_id(false), DomainId(0));
         assert_eq!(Entry::legacy(ROOT, 4, DID).unwrap().domain_id(false), DID);
-        assert_eq!(Entry::first_stage(ROOT, DID, true).domain_id(true), DID);
+        assert_eq!(
+            Entry::first_stage(ROOT, 4, DID, true)
+                .unwrap()
+                .domain_id(true),
+            DID
+        );
     }
 
     /// What hardware does with an entry: nothing it does not read counts.
@@ -251,9 +259,9 @@ mod tests {
             Entry::pass_through(4, DomainId(1), true).unwrap(),
             Entry::second_stage(ROOT, 4, DID, true).unwrap(),
             Entry::second_stage(OTHER, 4, DomainId(9), true).unwrap(),
-            Entry::first_stage(ROOT, DID, true),
-            Entry::first_stage(OTHER, DomainId(9), true),
-            Entry::first_stage(OTHER, DID, true),
+            Entry::first_stage(ROOT, 4, DID, true).unwrap(),
+            Entry::first_stage(OTHER, 4, DomainId(9), true).unwrap(),
+            Entry::first_stage(OTHER, 4, DID, true).unwrap(),
         ];
         for from in &entries {
             for to in &entries {

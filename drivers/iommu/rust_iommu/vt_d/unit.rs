@@ -254,7 +254,7 @@ impl Unit {
             Target::Paging { root, levels, did } => match caps.mode() {
                 Mode::Legacy => Entry::legacy(root, levels, did),
                 Mode::SecondStage => Entry::second_stage(root, levels, did, snoop),
-                Mode::FirstStage => Some(Entry::first_stage(root, did, snoop)),
+                Mode::FirstStage => Entry::first_stage(root, caps.most_levels(), did, snoop),
             },
         }
     }
