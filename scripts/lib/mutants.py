@@ -20,7 +20,9 @@ class Mutant:
 DRIVER = "drivers/iommu/rust_iommu"
 AMD = f"{DRIVER}/amd_vi"
 
-NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);", "            let _ = (u, range, &mut result);")
+# A method without callers would be a warning.
+NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);",
+                  "            if range.last() == u64::MAX {\n                result = u.after_unmap(domain.id(), range).and(result);\n            }")
 
 MUTANTS = [
     Mutant("unmap-without-invalidation-vfio", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),

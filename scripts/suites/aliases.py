@@ -4,7 +4,7 @@
 import os
 import tempfile
 
-import ivrs_mutants as ivrs
+import ivrs_table as ivrs
 from vm import Machine
 
 from .lib import TOP

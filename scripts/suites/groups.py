@@ -9,6 +9,7 @@ import re
 
 from vm import Machine
 
+from .lib import side_by_side
 from .topologies import TOPOLOGIES
 
 LINKS = """for g in /sys/kernel/iommu_groups/*; do for d in "$g"/devices/*; do echo "member ${g##*/} ${d##*/}"; done; done
@@ -32,12 +33,15 @@ def run(suite):
     ours, they are the same after everything has come back."""
     driver = suite.options.driver
     topologies = TOPOLOGIES[::4] if suite.options.quick else TOPOLOGIES
-    for t in topologies:
+
+    def boot(t):
         show = f"{t.before}\n{SHOW[driver]}\n"
         if driver == "rust":
             show = REPLUG + show + "".join(f'replug "$(all | {order})"\n{show}' for order in ("sort", "sort -r"))
-        r = Machine(**suite.options.machine(), script=show, machine_args=t.args, append=t.append,
-                    modules=list(t.modules), load=False, rust_params=t.params if driver == "rust" else "").run()
+        return Machine(**suite.options.machine(), script=show, machine_args=t.args, append=t.append,
+                       modules=list(t.modules), load=False, rust_params=t.params if driver == "rust" else "").run()
+
+    for t, r in zip(topologies, side_by_side(boot, topologies), strict=True):
         reason = "" if r.ok else r.reason
         if not reason:
             seen = list(from_json(r.output)) if driver == "rust" else [from_links(r.output)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What all suites share: options, one boot with a guest script, and one line a test."""
 
+import concurrent.futures
 import dataclasses
 import os
 import re
@@ -33,6 +34,13 @@ class Options:
     def label(self):
         """The unit, where it is not the first one."""
         return "" if self.unit == "amd-vi" else f"{self.unit}{',' * bool(self.unit_args)}{self.unit_args} "
+
+
+def side_by_side(boot, things):
+    """Calls `boot` for each thing, as many at once as there are processors: small machines leave the
+    second one idle. Yields what they return, in order."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+        yield from pool.map(boot, things)
 
 
 class Suite:

@@ -24,7 +24,7 @@ SUITES = {
     "shuffle": "shuffle",
     "inject": "inject",
     "hotplug": "hotplug",
-    "ivrs": "ivrs",
+    "tables": "tables",
 }
 
 

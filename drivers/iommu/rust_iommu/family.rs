@@ -82,6 +82,8 @@ pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     fn name(&self) -> &CStr;
     /// Is the function behind it? If several say so, the first is right.
     fn covers(&self, dev: &PciDev) -> bool;
+    /// The PCI segment of all functions behind it.
+    fn segment(&self) -> u16;
     /// Is the function the unit itself?
     fn is_at(&self, id: Sbdf) -> bool;
     /// The requester ID that firmware says requests of `id` carry instead.

@@ -16,7 +16,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::Relaxed,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     }, //
@@ -66,6 +69,8 @@ pub(crate) struct Iommu<F: Family> {
     pub(crate) units: KVec<Arc<F::Unit>>,
     pub(crate) dma: params::Dma,
     pub(crate) ids: Arc<DomainIds>,
+    /// A function without unit was reported.
+    unnamed: Atomic<bool>,
     #[pin]
     pub(crate) devices: Mutex<KVec<Arc<Device>>>,
     #[pin]
@@ -93,6 +98,7 @@ impl<F: Family> Iommu<F> {
                 units,
                 dma: params.dma,
                 ids,
+                unnamed: Atomic::new(false),
                 devices <- new_mutex!(KVec::new()),
                 groups <- Groups::new(params.policy, acs),
             }),
@@ -107,6 +113,24 @@ impl<F: Family> Iommu<F> {
 
     pub(crate) fn unit(&self, index: usize) -> Result<&Arc<F::Unit>> {
         self.units.get(index).ok_or(ENODEV)
+    }
+
+    /// Firmware names no unit for the function. If it is behind one all the same, its requests are
+    /// to pass as they did before the load.
+    pub(crate) fn pass_unnamed(&self, id: Sbdf) {
+        let mut passed = false;
+        for unit in self.units.iter().filter(|u| u.segment() == id.segment) {
+            let set = unit
+                .prepare(id.rid)
+                .and_then(|()| unit.set_entry(id.rid, &Target::Identity));
+            passed |= set.is_ok();
+        }
+        if passed && !self.unnamed.xchg(true, Relaxed) {
+            pr_warn!(
+                "{}: firmware's table names no unit for it, nor maybe for others; untranslated\n",
+                Show(id)
+            );
+        }
     }
 
     /// Counts a fault of the devices that use a requester ID.
@@ -286,22 +310,26 @@ fn unit_of<'a, U: Unit>(units: &'a [Arc<U>], dev: &PciDev) -> Option<&'a Arc<U>>
 ///
 /// `ENOMEM`.
 pub(crate) fn leave_devices_in_use<U: Unit>(units: &[Arc<U>]) -> Result {
-    for dev in pci_topology::all() {
+    for dev in pci_topology::all().filter(|dev| dev.has_driver()) {
         let id = group::sbdf(&dev);
-        let Some(unit) = unit_of(units, &dev).filter(|_| dev.has_driver()) else {
-            continue;
+        let named = unit_of(units, &dev);
+        // A function that firmware names no unit for may be behind any.
+        let may_be_behind = |u: &&Arc<U>| match named {
+            Some(named) => Arc::ptr_eq(u, named),
+            None => u.segment() == id.segment,
         };
-        unit.preset(id.rid, &Target::Identity)?;
         let mut rids = group::bus_aliases(&dev)?;
         rids.push(id.rid, GFP_KERNEL)?;
-        for rid in rids {
-            unit.preset(rid, &Target::Identity)?;
-            let segment = id.segment;
-            if let Some(alias) = unit.alias(Sbdf { segment, rid }) {
-                unit.preset(alias, &Target::Identity)?;
+        for unit in units.iter().filter(may_be_behind) {
+            for rid in rids.iter() {
+                unit.preset(*rid, &Target::Identity)?;
+                let (segment, rid) = (id.segment, *rid);
+                if let Some(alias) = unit.alias(Sbdf { segment, rid }) {
+                    unit.preset(alias, &Target::Identity)?;
+                }
             }
         }
-        if !group::is_bridge(&dev) {
+        if named.is_some() && !group::is_bridge(&dev) {
             pr_info!(
                 "{}: in use by a driver that was there first; untranslated until that driver is unbound\n",
                 Show(id)

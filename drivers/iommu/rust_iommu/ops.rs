@@ -161,7 +161,10 @@ impl<F: Family> Driver for Iommu<F> {
     fn probe_device(&self, dev: &device::Device) -> Result<(Arc<F::Unit>, KBox<Arc<Device>>)> {
         let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
         let id = group::sbdf(&pdev);
-        let unit = self.unit_of(&pdev).ok_or(ENODEV)?;
+        let Some(unit) = self.unit_of(&pdev) else {
+            self.pass_unnamed(id);
+            return Err(ENODEV);
+        };
         // The unit itself is not behind itself.
         if self.units.iter().any(|u| u.is_at(id)) {
             return Err(ENODEV);

@@ -332,6 +332,10 @@ impl family::Unit for Unit {
         self.range_of(group::sbdf(dev)).is_some()
     }
 
+    fn segment(&self) -> u16 {
+        self.id.segment
+    }
+
     fn is_at(&self, id: Sbdf) -> bool {
         self.id == id
     }

@@ -24,6 +24,7 @@ use kernel::{
 use kernel_iommu::{
     acpi_table::AcpiTable,
     hw_pages::memory_is_encrypted,
+    pci_topology,
     unit_irq::UnitLine, //
 };
 
@@ -138,6 +139,14 @@ fn units(dmar: &Dmar<'_>) -> Result<KVec<Arc<Unit>>> {
 fn build(index: usize, drhd: &Drhd<'_>) -> Result<Arc<Unit>> {
     for error in drhd.scopes().filter_map(|s| s.err()) {
         pr_warn!("{}; what it names is not known\n", Show(error));
+    }
+    if !pci_topology::all().any(|dev| dev.segment() == drhd.segment) {
+        pr_err!(
+            "unit at {:#x}: there is no PCI segment {:04x}\n",
+            drhd.base,
+            drhd.segment
+        );
+        return Err(ENODEV);
     }
     let hw = Hardware::find(drhd)?;
     Arc::pin_init(Unit::new(index, drhd, hw), GFP_KERNEL)

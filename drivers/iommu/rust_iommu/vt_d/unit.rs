@@ -298,6 +298,10 @@ impl family::Unit for Unit {
         dev.segment() == self.segment && (self.takes_rest || self.scopes.name(&Chain::to(dev)))
     }
 
+    fn segment(&self) -> u16 {
+        self.segment
+    }
+
     fn is_at(&self, _id: Sbdf) -> bool {
         // A unit is no PCI function.
         false

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# With a broken IVRS: the module loads or says why not, and I/O works either way.
+# With a broken table of units: the module loads or says why not, and I/O works either way.
 # shellcheck shell=sh
 insmod "$(find /lib/modules -name rust_iommu.ko)" 2>/dev/null
 echo "loaded $?"

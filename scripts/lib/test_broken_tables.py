@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Check ivrs_mutants.py and acpi_override.py: every file written is one that the kernel takes.
+"""Check the makers of broken tables and acpi_override.py: every file written is one that the kernel takes.
 
-Run it as it is; what the parser says of the mutants is rust/iommu_core/tests/ivrs_mutants.rs.
+Run it as it is; what the parser says of the mutants is rust/iommu_core/tests/table_mutants.rs.
 """
 
 import os
@@ -13,7 +13,9 @@ import tempfile
 import unittest
 
 import acpi_override
+import dmar_mutants
 import ivrs_mutants
+import ivrs_table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -35,9 +37,11 @@ def entries_of(archive):
 
 
 class Mutants(unittest.TestCase):
+    signature, maker = b"IVRS", ivrs_mutants
+
     def setUp(self):
-        self.base = ivrs_mutants.base_table()
-        self.all = list(ivrs_mutants.mutants(self.base))
+        self.base = self.maker.base_table()
+        self.all = list(self.maker.mutants(self.base))
 
     def test_names_are_unique_and_there_are_enough(self):
         names = [name for name, *_ in self.all]
@@ -49,59 +53,76 @@ class Mutants(unittest.TestCase):
             with self.subTest(name):
                 why = acpi_override.complaint(table)
                 self.assertEqual(why, "checksum is wrong" if name == "checksum" else None)
-                self.assertEqual(table[:4], b"IVRS")
+                self.assertEqual(table[:4], self.signature)
                 self.assertEqual(table[10:24], b"BOCHS BXPC    ")
                 self.assertEqual(struct.unpack_from("<I", table, 24)[0], 2)
 
     def test_each_differs_from_the_base_and_from_each_other(self):
         seen = {self.base: "the base"}
         for name, _, _, table in self.all:
-            self.assertNotIn(table, seen, f"{name} is {seen.get(table)}")
+            self.assertTrue(table not in seen, f"{name} is {seen.get(table)}")
             seen[table] = name
 
+
+class DmarMutants(Mutants):
+    signature, maker = b"DMAR", dmar_mutants
+
+    def test_what_the_c_driver_does_not_survive_is_known(self):
+        self.assertTrue(dmar_mutants.c_driver_survives(self.base))
+        hang = {name for name, _, _, table in self.all if not dmar_mutants.c_driver_survives(table)}
+        self.assertIn("drhd-length-0", hang)
+        self.assertIn("scope-length-0", hang)
+        self.assertIn("base-all-ones", hang)
+        self.assertLess(len(hang), len(self.all) // 2)
+
+
+class Base(unittest.TestCase):
+    def setUp(self):
+        self.base = ivrs_table.base_table()
+
     def test_the_base_is_what_qemu_makes(self):
-        kinds = [kind for kind, _ in ivrs_mutants.blocks_of(self.base)]
+        kinds = [kind for kind, _ in ivrs_table.blocks_of(self.base)]
         self.assertEqual(kinds, [0x10, 0x11])
-        _, block = ivrs_mutants.blocks_of(self.base)[1]
+        _, block = ivrs_table.blocks_of(self.base)[1]
         self.assertEqual(struct.unpack_from("<BHHQ", block, 1)[0], 0x11)
         self.assertEqual(struct.unpack_from("<Q", block, 24)[0], 0x29D3)
 
 
 class Good(unittest.TestCase):
     def setUp(self):
-        self.base = ivrs_mutants.base_table()
+        self.base = ivrs_table.base_table()
 
     def test_an_alias_is_added_to_every_block(self):
-        table = ivrs_mutants.good(self.base, "alias", (0x28, 0xFF))
+        table = ivrs_table.good(self.base, "alias", (0x28, 0xFF))
         self.assertIsNone(acpi_override.complaint(table))
-        blocks = ivrs_mutants.blocks_of(table)
+        blocks = ivrs_table.blocks_of(table)
         self.assertEqual([kind for kind, _ in blocks], [0x10, 0x11])
         for _, block in blocks:
             self.assertTrue(block.endswith(b"\x42\x28\x00\x00\x00\xff\x00\x00"))
 
     def test_memory_is_added_at_the_end(self):
-        table = ivrs_mutants.good(self.base, "ivmd", (0x3000000, 0x100000, 0x28))
+        table = ivrs_table.good(self.base, "ivmd", (0x3000000, 0x100000, 0x28))
         self.assertIsNone(acpi_override.complaint(table))
-        kind, block = ivrs_mutants.blocks_of(table)[-1]
+        kind, block = ivrs_table.blocks_of(table)[-1]
         self.assertEqual((kind, block[1], block[4]), (0x21, 7, 0x28))
         self.assertEqual(struct.unpack_from("<QQ", block, 16), (0x3000000, 0x100000))
 
     def test_requester_ids_are_read_as_lspci_writes_them(self):
-        self.assertEqual(ivrs_mutants.rid_of("01:1f.7"), 0x1FF)
-        self.assertEqual(ivrs_mutants.rid_of("0x28"), 0x28)
+        self.assertEqual(ivrs_table.rid_of("01:1f.7"), 0x1FF)
+        self.assertEqual(ivrs_table.rid_of("0x28"), 0x28)
         for wrong in ("00:20.0", "00:00.8", "0x10000", "-1", "100:00.0", "x"):
             with self.assertRaises(ValueError, msg=wrong):
-                ivrs_mutants.rid_of(wrong)
+                ivrs_table.rid_of(wrong)
 
     def test_a_wrong_base_is_refused(self):
         for wrong in (b"", b"IVRS", bytes(64), self.base[:48], self.base[:-1]):
             with self.assertRaises(ValueError):
-                ivrs_mutants.Base(wrong)
+                ivrs_table.Base(wrong)
 
 
 class Override(unittest.TestCase):
     def test_the_archive_has_the_folders_and_the_table(self):
-        table = ivrs_mutants.base_table() + b"odd"
+        table = ivrs_table.base_table() + b"odd"
         archive = acpi_override.override_cpio(table, "IVRS")
         self.assertEqual(len(archive) % 512, 0)
         self.assertEqual(
@@ -116,7 +137,7 @@ class Override(unittest.TestCase):
         )
 
     def test_a_file_gives_the_same_archive_as_its_bytes(self):
-        table = ivrs_mutants.base_table()
+        table = ivrs_table.base_table()
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "t")
             with open(path, "wb") as file:
@@ -125,7 +146,7 @@ class Override(unittest.TestCase):
         self.assertEqual(archive, acpi_override.override_cpio(table, "IVRS"))
 
     def test_what_the_kernel_refuses_is_named(self):
-        table = ivrs_mutants.base_table()
+        table = ivrs_table.base_table()
         self.assertIn("shorter", acpi_override.complaint(table[:20]))
         self.assertIn("length", acpi_override.complaint(table[:-1]))
         self.assertIn("checksum", acpi_override.complaint(table[:-1] + b"\x99"))

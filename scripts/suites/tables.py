@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Mutilated tables of units: no crash, no hang, a few lines, and I/O works in every case."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from dmar_mutants import c_driver_survives
+from vm import Machine
+
+from .lib import TOP, side_by_side
+
+# Lines of the module in the log that one table may cost.
+MAX_LINES = 12
+# Tables that are booted; a spread over all kinds.
+TABLES, QUICK_TABLES = 44, 6
+TABLE = {"amd-vi": "IVRS", "vt-d": "DMAR"}
+
+
+def run(suite):
+    """Takes the guest's own table, breaks it in all ways, boots with a spread of the results."""
+    if suite.options.driver != "rust":
+        return
+    signature = TABLE[suite.options.unit]
+    bare = suite.options.machine() | {"driver": "none", "ko": "", "devices": ["nvme"]}
+    with open(os.path.join(TOP, "tools/testing/selftests/iommu/tables.sh"), encoding="utf-8") as f:
+        script = f.read()
+
+    def boot(table):
+        path, wanted = table
+        r = Machine(**bare, load=False, acpi_tables=[f"{signature}={path}"], script=script, timeout=120,
+                    files=[suite.options.module()]).run()
+        return path, wanted, r
+
+    with tempfile.TemporaryDirectory(prefix="rust-iommu-tables.") as d:
+        for path, wanted, r in side_by_side(boot, list(spread(suite, bare, signature, d))):
+            name = os.path.basename(path).removesuffix(".aml")
+            lines = int((re.findall(r"^lines (\d+)", r.output, re.M) or ["0"])[0])
+            reason = "" if r.ok else r.reason
+            if not reason and lines > MAX_LINES:
+                reason = f"{lines} lines in the log"
+            if not reason and wanted == "refused" and "loaded 0" in r.output and name != "checksum":
+                reason = "loaded with a table that cannot be read"
+            suite.result(f"tables {signature} {name}", reason, r.log)
+
+
+def read(path):
+    """A file's bytes."""
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def spread(suite, bare, signature, folder):
+    """Yields (file, expected) of the tables to boot."""
+    r = Machine(**bare, script=f"od -An -v -tx1 /sys/firmware/acpi/tables/{signature}").run()
+    base = os.path.join(folder, "base.dat")
+    with open(base, "wb") as f:
+        f.write(bytes.fromhex(r.output))
+    make = os.path.join(TOP, f"scripts/lib/{signature.lower()}_mutants.py")
+    subprocess.run([sys.executable, make, "--base", base, "-o", folder], check=True, stdout=subprocess.DEVNULL)
+    with open(os.path.join(folder, "MANIFEST.tsv"), encoding="utf-8") as f:
+        rows = [line.rstrip("\n").split("\t") for line in f if ".aml\t" in line]
+    if signature == "DMAR":
+        # With the others the machine never comes to load a module; they are left to the host's tests.
+        rows = [row for row in rows if c_driver_survives(read(os.path.join(folder, row[0])))]
+    count = min(len(rows), QUICK_TABLES if suite.options.quick else TABLES)
+    for file, wanted, *_ in (rows[i * len(rows) // count] for i in range(count)):
+        yield os.path.join(folder, file), wanted
