@@ -7,7 +7,7 @@ mib() { echo "$(($1 / 1048576)) MiB"; }
 count() { grep "^$1 " $D/devices | sed 's/.*maps \([0-9]*\) unmaps \([0-9]*\).*/\1 maps, \2 unmaps/'; }
 
 echo "== unit"
-dmesg | sed -n 's/^.*rust_iommu: \(amd-vi[0-9]*:.*at 0x.*\)/  \1/p'
+dmesg | sed -n 's/^.*rust_iommu: \([a-z-]*[0-9]: .*at 0x[0-9a-f]*, .*\)/  \1/p'
 echo "== groups"
 for g in /sys/kernel/iommu_groups/*; do
 	echo "  ${g##*/} $(cat "$g/name") ($(cat "$g/type")): $(ls "$g/devices" | tr '\n' ' ')"
@@ -38,7 +38,7 @@ echo "  $out"
 case $out in *"write blocked"*) ;; *) fail="$fail illegal DMA was not blocked;" ;; esac
 case $out in *changed=0*) echo "  canary untouched" ;; *) fail="$fail the canary changed;" ;; esac
 sleep 1
-line=$(dmesg | grep 'rust_iommu: amd-vi0: .*blocked' | head -n 1)
+line=$(dmesg | grep 'rust_iommu: [a-z-]*0: .*blocked' | head -n 1)
 [ -n "$line" ] || fail="$fail no fault line;"
 echo "  log: $line"
 if [ -z "$fail" ]; then

@@ -10,7 +10,7 @@ def run(suite):
     """One boot. Loading has some 2000 allocations, most of them the kernel's own in sysfs: the quick
     form takes each 61st."""
     if suite.options.flavour != "debug" or suite.options.driver != "rust":
-        print("skip inject: needs the debug flavour and our driver", flush=True)
+        suite.skip("all", "needs the debug flavour and our driver")
         return
     suite.guest("inject.sh", before=f"LOAD_STEP={61 if suite.options.quick else 1}\n", driver="none", load=False,
                 devices=["nvme", "testdev"], files=[suite.options.module()],

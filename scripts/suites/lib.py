@@ -36,29 +36,32 @@ class Options:
         return "" if self.unit == "amd-vi" else f"{self.unit}{',' * bool(self.unit_args)}{self.unit_args} "
 
 
+# One machine keeps little more than one processor busy.
+AT_ONCE = len(os.sched_getaffinity(0))
+
+
 def side_by_side(boot, things):
-    """Calls `boot` for each thing, as many at once as there are processors: small machines leave the
-    second one idle. Yields what they return, in order."""
-    with concurrent.futures.ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+    """Calls `boot` for each thing, several at once. Yields what they return, in order."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(boot, things)
 
 
 class Suite:
-    """Counts the results of one suite."""
+    """Counts the results of one suite; `say` takes its lines."""
 
-    def __init__(self, name, options):
-        self.name, self.options = name, options
+    def __init__(self, name, options, say=lambda line: print(line, flush=True)):
+        self.name, self.options, self.say = name, options, say
         self.passed = self.failed = 0
 
     def result(self, test, reason="", log=""):
         """One test; it passed if there is no reason why not."""
         self.passed, self.failed = self.passed + (not reason), self.failed + bool(reason)
         test = self.options.label() + test
-        print(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}", flush=True)
+        self.say(f"not ok {test}: {reason} (log: {log})" if reason else f"ok {test}")
 
     def skip(self, what, why):
         """Something that this machine cannot show."""
-        print(f"skip {self.options.label()}{self.name} {what}: {why}", flush=True)
+        self.say(f"skip {self.options.label()}{self.name} {what}: {why}")
 
     def guest(self, script, before="", title="", talk=None, leaks=False, **config):
         """Boots, runs a guest script of the selftests, and reports its TAP lines as tests.
@@ -85,7 +88,7 @@ class Suite:
         plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
         for state, text in tests:
             if text.startswith("# SKIP"):
-                print(f"skip {self.options.label()}{name} {text[7:]}", flush=True)
+                self.say(f"skip {self.options.label()}{name} {text[7:]}")
                 continue
             self.result(f"{name} {text}", "" if state == "ok" else "the guest says so", r.log)
         if plan != [str(len(tests))] or not tests:

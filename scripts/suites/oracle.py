@@ -59,7 +59,7 @@ def churn(suite, tmp):
                 append="memmap=32M$0x20000000", machine_args=MEMORY + fake.qemu_args(addr="8"))
     fake.close()
     for text in differs[:3]:
-        print(f"# {text}", flush=True)
+        suite.say(f"# {text}")
     suite.result(f"{suite.name} vfio: no map over a map, no cut", "; ".join(fake.errors[:3]))
 
 

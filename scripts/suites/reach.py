@@ -18,10 +18,11 @@ def run(suite):
     event, address = TRACE[unit]
     tools = os.path.join(TOP, "tools/testing/selftests/iommu")
     vfio = ["vfio_iommu_type1=allow_unsafe_interrupts=1", "vfio-pci"]
+    rights = "write-implies-read" if "fsts=on" in suite.options.unit_args else ""
     suite.guest("claimed.sh", devices=["testdev"], tools=[f"{tools}/vfio_claim.c"], modules=vfio)
     for device, ids in [("edu", "1234:11e8"), ("testdev", "1b36:0005")]:
         with tempfile.TemporaryDirectory() as tmp:
-            r = suite.guest("vfio_dma.sh", before=f"DEVICE={ids}\nFAULT='{FAULT[driver, unit]}'\n", title=device, devices=[device],
+            r = suite.guest("vfio_dma.sh", before=f"DEVICE={ids}\nFAULT='{FAULT[driver, unit]}'\nRIGHTS={rights}\n", title=device, devices=[device],
                             tools=[f"{tools}/vfio_dma.c"], modules=vfio,
                             traces=[f"{event}:{tmp}/trace"])
             with open(f"{tmp}/trace", encoding="utf-8") as f:

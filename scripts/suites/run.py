@@ -3,13 +3,17 @@
 """Runs test suites in virtual machines; the last line is "N passed, N failed"."""
 
 import argparse
+import concurrent.futures
 import importlib
 import os
 import sys
+import threading
 import time
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from suites.lib import Options, Suite  # noqa: E402
+from suites.lib import AT_ONCE, Options, Suite  # noqa: E402
+from vm import Machine  # noqa: E402
 
 SUITES = {
     "translate": "translate",
@@ -24,8 +28,56 @@ SUITES = {
     "shuffle": "shuffle",
     "inject": "inject",
     "hotplug": "hotplug",
+    "required": "required",
     "tables": "tables",
 }
+
+# What `--matrix` runs: unit, its properties, in the quick form, suites (none: all of them).
+MATRIX = {
+    "lean": [
+        ("amd-vi", "", False, []),
+        ("vt-d", "", False, []),
+        ("vt-d", "scalable-mode=on", False, ["translate", "reach", "oracle", "io", "types", "life"]),
+        ("vt-d", "scalable-mode=on,fsts=on", False, ["translate", "reach", "io", "types", "life", "hotplug"]),
+        ("vt-d", "caching-mode=on", True, ["translate", "reach", "io"]),
+        ("vt-d", "aw-bits=39", True, ["translate", "reach", "io"]),
+        ("vt-d", "device-iotlb=on", True, ["translate", "reach", "io"]),
+    ],
+    "debug": [
+        ("amd-vi", "", True, []),
+        ("vt-d", "", True, ["reach", "oracle", "io", "life", "types", "shuffle", "inject", "hotplug"]),
+        ("vt-d", "scalable-mode=on,fsts=on", True, ["reach", "types", "shuffle"]),
+    ],
+}
+
+
+def run_one(name, options, say):
+    """Runs one suite; returns it with its counts."""
+    start, suite = time.monotonic(), Suite(name, options, say)
+    try:
+        importlib.import_module(f"suites.{SUITES[name]}").run(suite)
+    except Exception as e:  # a suite that breaks is a failure, and the others still run
+        suite.result(f"{name} suite", f"{type(e).__name__}: {e}")
+    say(f"# {options.label()}{name}: {time.monotonic() - start:.0f} s")
+    return suite
+
+
+def run_buffered(name, options):
+    """Runs one suite beside others: its lines come when it is done, together."""
+    lines = []
+    suite = run_one(name, options, lines.append)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    return suite
+
+
+def run_all(runs):
+    """Runs (suite, options) pairs, several at once; returns the suites."""
+    if len(runs) == 1:
+        return [run_one(*runs[0], lambda line: print(line, flush=True))]
+    Machine.slots = threading.BoundedSemaphore(AT_ONCE)
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda run: run_buffered(*run), runs))
 
 
 def main():
@@ -35,6 +87,7 @@ def main():
     p.add_argument("--flavour", choices=["lean", "debug"], default="lean")
     p.add_argument("--unit", choices=["amd-vi", "vt-d"], default="amd-vi")
     p.add_argument("--unit-args", default="", help="more properties of the unit, as for scripts/vm")
+    p.add_argument("--matrix", action="store_true", help="all units and modes, each with the suites that tell something about it")
     p.add_argument("--ko", default="", help="the module to test instead of the flavour's")
     p.add_argument("--quick", action="store_true", help="fewer repetitions")
     p.add_argument("suites", nargs="*", metavar="SUITE", help=f"of: {', '.join(SUITES)} (default all)")
@@ -42,15 +95,11 @@ def main():
     wrong = [s for s in a.suites if s not in SUITES]
     if wrong:
         p.error(f"no suite {', '.join(wrong)} (there is: {', '.join(SUITES)})")
-    passed = failed = 0
-    for name in a.suites or SUITES:
-        start, suite = time.monotonic(), Suite(name, Options(a.driver, a.flavour, a.quick, a.ko, a.unit, a.unit_args))
-        try:
-            importlib.import_module(f"suites.{SUITES[name]}").run(suite)
-        except Exception as e:  # a suite that breaks is a failure, and the others still run
-            suite.result(f"{name} suite", f"{type(e).__name__}: {e}")
-        print(f"# {name}: {time.monotonic() - start:.0f} s", flush=True)
-        passed, failed = passed + suite.passed, failed + suite.failed
+    machines = MATRIX[a.flavour] if a.matrix else [(a.unit, a.unit_args, a.quick, a.suites)]
+    runs = [(name, Options(a.driver, a.flavour, quick, a.ko, unit, unit_args))
+            for unit, unit_args, quick, suites in machines for name in suites or SUITES if not a.suites or name in a.suites]
+    done = run_all(runs)
+    passed, failed = sum(s.passed for s in done), sum(s.failed for s in done)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

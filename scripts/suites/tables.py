@@ -24,7 +24,9 @@ def run(suite):
     if suite.options.driver != "rust":
         return
     signature = TABLE[suite.options.unit]
-    bare = suite.options.machine() | {"driver": "none", "ko": "", "devices": ["nvme"]}
+    bare = suite.options.machine() | {"driver": "none", "ko": "", "devices": ["nvme"],
+                                        # The device that tables name.
+                                        "machine_args": "-device iommu-testdev,addr=8.0 "}
     with open(os.path.join(TOP, "tools/testing/selftests/iommu/tables.sh"), encoding="utf-8") as f:
         script = f.read()
 

@@ -3,7 +3,10 @@
 //! A probed device: its requester IDs, what it is attached to, its counters.
 
 use iommu_core::{
-    addr::Range,
+    addr::{
+        Perm,
+        Range, //
+    },
     id::{
         Rid,
         Sbdf, //
@@ -21,16 +24,44 @@ use kernel::{
     }, //
 };
 
-use crate::family::Words;
+use crate::{
+    family::Words,
+    glue::Show, //
+};
 
 /// Memory that firmware wants a device to reach at all times.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Required {
     pub(crate) memory: Range,
     pub(crate) read: bool,
     pub(crate) write: bool,
     /// Only until the device has a driver.
     pub(crate) relaxable: bool,
+}
+
+impl Required {
+    /// More than this is a mistake of firmware's: the largest known is graphics memory of 2 GiB.
+    const MOST: u64 = 4 << 30;
+
+    /// Can firmware mean this? Says so if not.
+    pub(crate) fn is_plausible(memory: Range) -> bool {
+        let plausible = memory.len_bytes() <= Self::MOST;
+        if !plausible {
+            pr_err!(
+                "firmware wants devices to reach {}, more than can be meant; it is ignored\n",
+                Show(memory)
+            );
+        }
+        plausible
+    }
+
+    /// What the device may do there.
+    pub(crate) fn perm(&self) -> Perm {
+        Perm {
+            read: self.read,
+            write: self.write,
+        }
+    }
 }
 
 /// What a device is attached to.

@@ -14,6 +14,7 @@ use kernel::{
     error::code::*,
     fmt,
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -25,6 +26,7 @@ use kernel::{
     }, //
 };
 use kernel_iommu::{
+    hw_pages::Gfp,
     iommu::driver::StaticDomain,
     pci_topology::{
         self,
@@ -39,6 +41,7 @@ use crate::{
     },
     dma::Flush,
     domain::{
+        map_errno,
         DomainIds,
         PagingDomain, //
     },
@@ -202,6 +205,40 @@ impl<F: Family> Iommu<F> {
         Ok(())
     }
 
+    /// Memory that firmware wants a device to reach is mapped to itself before the device gets there.
+    /// The core has done so by now, as a rule; but it takes any mapping of the addresses for the right
+    /// one, and goes on if it cannot make one.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: the addresses lead elsewhere in this domain. `ENOMEM`.
+    fn keep_required(dev: &Device, domain: &Domain<F>) -> Result {
+        for r in dev.required.iter().filter(|r| !r.relaxable) {
+            let pages = r.memory.page_cover();
+            // CAST: a page's size.
+            for page in (pages.first()..=pages.last()).step_by(PAGE_SIZE as usize) {
+                let done = match domain.lookup(page) {
+                    Some(oa) if oa == page => Ok(()),
+                    Some(_) => Err(EBUSY),
+                    // CAST: a page's size.
+                    None => domain
+                        .map(page, page, PAGE_SIZE as u64, r.perm(), Gfp::Kernel)
+                        .map_err(|e| map_errno(&e)),
+                };
+                done.inspect_err(|e| {
+                    pr_err!(
+                        "{}: not attached: firmware wants it to reach {}, which this domain cannot have at {:#x} ({:?})\n",
+                        Show(dev.id),
+                        Show(r.memory),
+                        page,
+                        e
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Attaches a paging domain.
     pub(crate) fn to_paging(
         &self,
@@ -210,6 +247,7 @@ impl<F: Family> Iommu<F> {
         new: &Domain<F>,
     ) -> Result {
         new.check(&self.unit(dev.unit)?.shape()?)?;
+        Self::keep_required(dev, new)?;
         new.add_user(dev.unit);
         let target = Target::Paging {
             root: new.root(),
@@ -303,33 +341,59 @@ fn unit_of<'a, U: Unit>(units: &'a [Arc<U>], dev: &PciDev) -> Option<&'a Arc<U>>
     units.iter().find(|u| u.covers(dev))
 }
 
-/// A device with a driver has DMA under way to physical addresses: it stays passed through until
-/// its driver lets go, and with it every requester ID it may use.
+/// Every requester ID that requests of a function may carry, its own first.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn leave_devices_in_use<U: Unit>(units: &[Arc<U>]) -> Result {
-    for dev in pci_topology::all().filter(|dev| dev.has_driver()) {
+pub(crate) fn rids_of<U: Unit>(units: &[Arc<U>], dev: &PciDev) -> Result<KVec<Rid>> {
+    let Sbdf { segment, rid } = group::sbdf(dev);
+    let mut rids = KVec::new();
+    rids.push(rid, GFP_KERNEL)?;
+    for rid in group::bus_aliases(dev)? {
+        if !rids.contains(&rid) {
+            rids.push(rid, GFP_KERNEL)?;
+        }
+    }
+    for i in 0..rids.len() {
+        let alias = rids.get(i).and_then(|rid| {
+            let id = Sbdf { segment, rid: *rid };
+            units.iter().find_map(|u| u.alias(id))
+        });
+        if let Some(alias) = alias.filter(|a| !rids.contains(a)) {
+            rids.push(alias, GFP_KERNEL)?;
+        }
+    }
+    Ok(rids)
+}
+
+/// Where DMA may be under way when units start, it goes on: a device with a driver, or with memory
+/// that firmware wants it to reach, is passed through at first, with every requester ID it may use.
+/// The second kind is translated when it is probed, the first when its driver has let go.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn leave_devices_in_use<F: Family>(family: &F, units: &[Arc<F::Unit>]) -> Result {
+    for dev in pci_topology::all() {
         let id = group::sbdf(&dev);
+        let rids = rids_of(units, &dev)?;
+        let has_driver = dev.has_driver();
+        if !has_driver && family.required(&dev, &rids)?.is_empty() {
+            continue;
+        }
         let named = unit_of(units, &dev);
         // A function that firmware names no unit for may be behind any.
-        let may_be_behind = |u: &&Arc<U>| match named {
+        let may_be_behind = |u: &&Arc<F::Unit>| match named {
             Some(named) => Arc::ptr_eq(u, named),
             None => u.segment() == id.segment,
         };
-        let mut rids = group::bus_aliases(&dev)?;
-        rids.push(id.rid, GFP_KERNEL)?;
         for unit in units.iter().filter(may_be_behind) {
             for rid in rids.iter() {
                 unit.preset(*rid, &Target::Identity)?;
-                let (segment, rid) = (id.segment, *rid);
-                if let Some(alias) = unit.alias(Sbdf { segment, rid }) {
-                    unit.preset(alias, &Target::Identity)?;
-                }
             }
         }
-        if named.is_some() && !group::is_bridge(&dev) {
+        if has_driver && named.is_some() && !group::is_bridge(&dev) {
             pr_info!(
                 "{}: in use by a driver that was there first; untranslated until that driver is unbound\n",
                 Show(id)

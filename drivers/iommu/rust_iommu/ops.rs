@@ -53,7 +53,10 @@ use kernel_iommu::{
 };
 
 use crate::{
-    device::Device,
+    device::{
+        Device,
+        Required, //
+    },
     dma::{
         self,
         Flush, //
@@ -66,6 +69,7 @@ use crate::{
     glue::Show,
     group,
     iommu::{
+        rids_of,
         Domain,
         Iommu, //
     },
@@ -138,6 +142,21 @@ impl<F: Family> Iommu<F> {
         host_windows(dev.id, |range| domain.reserve(range))
     }
 
+    /// Memory that firmware wants any device of a group to reach: they share their address space, so
+    /// nobody may have something else there.
+    fn required_of_group(&self, id: Sbdf) -> Result<KVec<Required>> {
+        let (_, members) = self.groups.of(id, |id| self.firmware_alias(id))?;
+        let mut all: KVec<Required> = KVec::new();
+        for dev in members.iter() {
+            for r in self.family.required(dev, &rids_of(&self.units, dev)?)? {
+                if !all.contains(&r) {
+                    all.push(r, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// Is any function of the group in use by a driver already? Ports and bridges do not count:
     /// their driver leaves DMA to others.
     fn group_in_use(&self, id: Sbdf) -> Result<bool> {
@@ -177,28 +196,11 @@ impl<F: Family> Driver for Iommu<F> {
         if self.group_in_use(id)? {
             return Err(ENODEV);
         }
-        let mut rids = KVec::new();
-        rids.push(id.rid, GFP_KERNEL)?;
-        for rid in group::bus_aliases(&pdev)? {
-            if !rids.contains(&rid) {
-                rids.push(rid, GFP_KERNEL)?;
-            }
-        }
-        for i in 0..rids.len() {
-            let alias = rids.get(i).and_then(|rid| {
-                self.firmware_alias(Sbdf {
-                    segment: id.segment,
-                    rid: *rid,
-                })
-            });
-            if let Some(alias) = alias.filter(|a| !rids.contains(a)) {
-                rids.push(alias, GFP_KERNEL)?;
-            }
-        }
+        let rids = rids_of(&self.units, &pdev)?;
         for rid in rids.iter() {
             unit.prepare(*rid)?;
         }
-        let required = self.family.required(&pdev, &rids)?;
+        let required = self.required_of_group(id)?;
         let device = Device::new(id, unit.index(), rids, required)?;
         let data = Arc::new(device, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;

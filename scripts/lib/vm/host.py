@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 import subprocess
+import threading
 import sys
 
 from .errors import VmError
@@ -56,9 +57,14 @@ def cache(*parts):
     return path
 
 
+def _partial(path):
+    """A name beside `path` that no other process or thread uses."""
+    return f"{path}.{os.getpid()}.{threading.get_ident()}.partial"
+
+
 def write_atomic(path, data):
     """Writes a cached file so that a cut-off run leaves no half of it."""
-    partial = f"{path}.{os.getpid()}.partial"
+    partial = _partial(path)
     with open(partial, "wb") as f:
         f.write(data)
     os.replace(partial, path)
@@ -130,7 +136,7 @@ def build_static(source):
     name = os.path.splitext(file)[0]
     out = cache("guest-bin", f"{name}-{digest(*text)}", name)
     if not os.path.exists(out):
-        partial = f"{out}.{os.getpid()}.partial"
+        partial = _partial(out)
         kselftest = os.path.join(paths()["SRC"], "tools/testing/selftests")
         cc = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-isystem", kselftest, "-o", partial, f"{folder}/{file}"]
         in_root_output(cc, [folder, kselftest])

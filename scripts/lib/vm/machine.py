@@ -32,12 +32,16 @@ class Machine:
     `on_line(source, line)` is called for each line as it comes, from another thread.
     """
 
+    # A semaphore, where only so many machines are to run at once.
+    slots = None
+
     def __init__(self, on_line=None, **config):
         self.config = Config(**config)
         self.config.check()
         self._qemu = self._qmp = None
         self._threads, self._sockets, self._links = [], {}, []
         self._seen, self._reason, self.result = 0, "", None
+        self._slot = None
         self._begin = time.monotonic()
         self.tmp = tempfile.mkdtemp(prefix="rust-iommu-vm.", dir="/tmp")
         try:
@@ -57,6 +61,9 @@ class Machine:
 
     def start(self):
         """Builds what the guest needs and starts it; returns self."""
+        if Machine.slots:
+            Machine.slots.acquire()
+            self._slot = Machine.slots
         try:
             argv, binds = self._prepare()
             self._log_file.write("qemu: " + " ".join(argv) + "\n")
@@ -319,6 +326,9 @@ class Machine:
         """Ends the machine at once, if it runs, and removes its temporary files."""
         self._stop()
         self._drain()
+        if self._slot:
+            self._slot.release()
+            self._slot = None
         if self._qemu:
             self._qemu.stdout.close()
         if self._qmp:

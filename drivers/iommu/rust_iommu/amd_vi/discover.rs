@@ -65,7 +65,9 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
         pr_err!("memory encryption is active, which this driver does not support; boot with mem_encrypt=off\n");
         return Err(ENODEV);
     }
-    let required = required_regions(&ivrs)?;
+    let family = AmdVi {
+        required: required_regions(&ivrs)?,
+    };
     let mut units = KVec::new();
     for ivhd in ivrs.units() {
         let ivhd = match ivhd {
@@ -79,7 +81,7 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
             pr_err!("more than {} units; the rest is left alone\n", MAX_UNITS);
             break;
         }
-        match bring_up(units.len(), &ivhd) {
+        match bring_up(units.len(), &ivhd, &family) {
             Ok(unit) => units.push(unit, GFP_KERNEL)?,
             Err(e) if e == EBUSY => {
                 pr_err!("the C driver owns the IOMMU; boot with amd_iommu=off to use this one\n");
@@ -100,7 +102,7 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
         return Err(ENODEV);
     }
     Iommu::new(
-        AmdVi { required },
+        family,
         units,
         params,
         1 << 16,
@@ -151,7 +153,8 @@ fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<(u16, Users, Required)>> {
                 } else {
                     (m.flags.read(), m.flags.write())
                 };
-                if !m.flags.unity() && !m.flags.exclusion() {
+                let asked = m.flags.unity() || m.flags.exclusion();
+                if !asked || !Required::is_plausible(m.memory) {
                     continue;
                 }
                 let r = Required {
@@ -172,7 +175,7 @@ fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<(u16, Users, Required)>> {
 }
 
 /// Builds, fills and starts one unit.
-fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
+fn bring_up(index: usize, ivhd: &Ivhd<'_>, family: &AmdVi) -> Result<Arc<Unit>> {
     let found = hardware::find(ivhd)?;
     let unit = Arc::pin_init(Unit::new(index, ivhd, found), GFP_KERNEL)?;
     for range in unit.ranges.iter() {
@@ -181,7 +184,7 @@ fn bring_up(index: usize, ivhd: &Ivhd<'_>) -> Result<Arc<Unit>> {
         }
     }
     leave_named_devices(&unit, ivhd)?;
-    leave_devices_in_use(core::slice::from_ref(&unit))?;
+    leave_devices_in_use(family, core::slice::from_ref(&unit))?;
     unit.start()?;
     pr_info!(
         "{}: {} at {:#x}, {}{}\n",

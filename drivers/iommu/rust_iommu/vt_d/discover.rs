@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     acs,
+    device::Required,
     domain::MAX_UNITS,
     family::Unit as _,
     glue::Show,
@@ -158,7 +159,11 @@ fn run<F: VtdFormat>(
     units: KVec<Arc<Unit>>,
     params: params::Params,
 ) -> Result<Arc<Iommu<VtD<F>>>> {
-    leave_devices_in_use(&units)?;
+    let family = VtD {
+        memory,
+        _format: PhantomData,
+    };
+    leave_devices_in_use(&family, &units)?;
     let mut nr_domains = u32::MAX;
     for unit in units.iter() {
         unit.start().inspect_err(|e| {
@@ -179,10 +184,6 @@ fn run<F: VtdFormat>(
         params::Acs::Keep => false,
         params::Acs::Auto => !acs::is_on_anywhere(),
     };
-    let family = VtD {
-        memory,
-        _format: PhantomData,
-    };
     Iommu::new(family, units, params, nr_domains, acs)
 }
 
@@ -191,6 +192,9 @@ fn required_memory(dmar: &Dmar<'_>) -> Result<KVec<Memory>> {
     let mut list = KVec::new();
     for s in dmar.structures().flatten() {
         if let Structure::Rmrr(rmrr) = s {
+            if !Required::is_plausible(rmrr.memory) {
+                continue;
+            }
             let memory = Memory {
                 segment: rmrr.segment,
                 range: rmrr.memory,

@@ -6,11 +6,12 @@
  * compares. So "ok" proves that IOVA is translated to GPA, "write blocked" that the IOMMU refused,
  * "mismatch" that the write went elsewhere (or nowhere).
  *
- * usage: iommu_testdev [-a] [-q] BDF IOVA GPA LEN
+ * usage: iommu_testdev [-a] [-l] [-q] BDF IOVA GPA LEN
  *   BDF   0000:00:10.0 or 00:10.0; with -a VENDOR:DEVICE, the first device with these ids
  *   IOVA  address the device uses; "gpa" for the same number as GPA
  *   GPA   where the bytes should arrive; "auto" for a locked buffer of this program
  *   LEN   bytes, a multiple of 4; with "auto" at most to the end of a page
+ *   -l    fires until SIGTERM, then prints how often and how many times it was not ok
  *   -q    prints nothing but the result's name
  * Numbers may be hexadecimal (0x...). The target is cleared first, so a result cannot be left over.
  *
@@ -23,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -218,27 +220,99 @@ static volatile uint8_t *physical(uint64_t gpa, uint32_t len)
 	return p + (gpa - first);
 }
 
+/* One DMA: what became of it, and how many bytes of the target changed. */
+struct outcome {
+	const char *name;
+	enum status status;
+	uint32_t result, changed;
+};
+
+static struct outcome fire(volatile uint32_t *reg, volatile uint8_t *target, uint64_t iova, uint64_t gpa, uint32_t len)
+{
+	struct outcome o = { .name = "unknown result", .status = OTHER };
+	uint32_t i;
+
+	for (i = 0; i < len; i++)
+		target[i] = 0;
+	reg[REG_IOVA_LO / 4] = (uint32_t)iova;
+	reg[REG_IOVA_HI / 4] = (uint32_t)(iova >> 32);
+	reg[REG_LEN / 4] = len;
+	reg[REG_GPA_LO / 4] = (uint32_t)gpa;
+	reg[REG_GPA_HI / 4] = (uint32_t)(gpa >> 32);
+	reg[REG_DOORBELL / 4] = 1;
+	/* Reading the trigger runs the DMA; it is over when the read returns. */
+	(void)reg[REG_TRIGGER / 4];
+	o.result = reg[REG_RESULT / 4];
+
+	for (i = 0; i < len; i++)
+		o.changed += target[i] != 0;
+	for (i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
+		if (results[i].result == o.result) {
+			o.name = results[i].name;
+			o.status = results[i].status;
+		}
+	}
+	if (o.status == OK && o.changed != len) {
+		o.name = "ok, but the processor does not see it";
+		o.status = OTHER;
+	} else if (o.status == BLOCKED && o.changed) {
+		o.name = "write blocked, but the target was changed";
+		o.status = PARTIAL;
+	} else if (o.status == MISMATCH && o.changed) {
+		o.name = "mismatch, but the target was changed";
+		o.status = PARTIAL;
+	}
+	return o;
+}
+
+static volatile sig_atomic_t stopped;
+
+static void stop(int signal)
+{
+	(void)signal;
+	stopped = 1;
+}
+
+/* Fires until SIGTERM comes. */
+static int fire_on(volatile uint32_t *reg, volatile uint8_t *target, uint64_t iova, uint64_t gpa, uint32_t len)
+{
+	unsigned long fired = 0, lost = 0;
+	const char *first = "";
+
+	signal(SIGTERM, stop);
+	while (!stopped) {
+		struct outcome o = fire(reg, target, iova, gpa, len);
+
+		fired++;
+		if (o.status != OK && !lost++)
+			first = o.name;
+	}
+	printf("%lu fired, %lu lost%s%s\n", fired, lost, lost ? ", first: " : "", first);
+	return lost ? BLOCKED : OK;
+}
+
 int main(int argc, char **argv)
 {
-	const char *name = "unknown result";
-	enum status status = OTHER;
+	int opt, by_ids = 0, quiet = 0, on = 0;
 	volatile uint8_t *target;
 	volatile uint32_t *reg;
-	uint32_t len, result, changed = 0, i;
-	int opt, by_ids = 0, quiet = 0;
 	uint64_t iova, gpa;
+	struct outcome o;
+	uint32_t len;
 	char bdf[300];
 
-	while ((opt = getopt(argc, argv, "aq")) != -1) {
+	while ((opt = getopt(argc, argv, "alq")) != -1) {
 		if (opt == 'a')
 			by_ids = 1;
+		else if (opt == 'l')
+			on = 1;
 		else if (opt == 'q')
 			quiet = 1;
 		else
 			return USAGE;
 	}
 	if (argc - optind != 4)
-		die("usage: iommu_testdev [-a] [-q] BDF IOVA|gpa GPA|auto LEN");
+		die("usage: iommu_testdev [-a] [-l] [-q] BDF IOVA|gpa GPA|auto LEN");
 	argv += optind;
 	if (by_ids)
 		find_device(argv[0], bdf, sizeof(bdf));
@@ -259,41 +333,14 @@ int main(int argc, char **argv)
 	if (read_id(bdf, "vendor") != 0x1b36 || read_id(bdf, "device") != 0x0005)
 		die("%s is no iommu-testdev", bdf);
 	reg = map_registers(bdf);
+	if (on)
+		return fire_on(reg, target, iova, gpa, len);
 
-	for (i = 0; i < len; i++)
-		target[i] = 0;
-	reg[REG_IOVA_LO / 4] = (uint32_t)iova;
-	reg[REG_IOVA_HI / 4] = (uint32_t)(iova >> 32);
-	reg[REG_LEN / 4] = len;
-	reg[REG_GPA_LO / 4] = (uint32_t)gpa;
-	reg[REG_GPA_HI / 4] = (uint32_t)(gpa >> 32);
-	reg[REG_DOORBELL / 4] = 1;
-	/* Reading the trigger runs the DMA; it is over when the read returns. */
-	(void)reg[REG_TRIGGER / 4];
-	result = reg[REG_RESULT / 4];
-
-	for (i = 0; i < len; i++)
-		changed += target[i] != 0;
-	for (i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
-		if (results[i].result == result) {
-			name = results[i].name;
-			status = results[i].status;
-		}
-	}
-	if (status == OK && changed != len) {
-		name = "ok, but the processor does not see it";
-		status = OTHER;
-	} else if (status == BLOCKED && changed) {
-		name = "write blocked, but the target was changed";
-		status = PARTIAL;
-	} else if (status == MISMATCH && changed) {
-		name = "mismatch, but the target was changed";
-		status = PARTIAL;
-	}
+	o = fire(reg, target, iova, gpa, len);
 	if (quiet)
-		printf("%s\n", name);
+		printf("%s\n", o.name);
 	else
 		printf("%s iova=0x%" PRIx64 " gpa=0x%" PRIx64 " len=%u result=0x%08x changed=%u: %s\n",
-		       bdf, iova, gpa, len, result, changed, name);
-	return status;
+		       bdf, iova, gpa, len, o.result, o.changed, o.name);
+	return o.status;
 }

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0
+# Memory that firmware wants a device to reach, at odd ends: a device whose DMA there never stops loses none, whatever
+# happens to its group. The kernel leaves the memory at 48 MiB alone; 00:08.0 is the device, 00:08.1 shares its group.
+# shellcheck shell=sh
+FIRST=0x3000800 LAST_PAGE=0x3001000
+KO=$(find /lib/modules -name rust_iommu.ko)
+dev=0000:00:08.0 sibling=0000:00:08.1
+DEBUG=/sys/kernel/debug/rust_iommu
+iommu_testdev -l $dev gpa $FIRST 64 >/tmp/first & one=$!
+sleep 0.5
+check "it loads" insmod "$KO"
+modprobe vfio_iommu_type1 allow_unsafe_interrupts=1
+load vfio-pci
+group=/sys/kernel/iommu_groups/$(group_of $dev)
+eq "both are in one group" "$(group_of $dev)" "$(group_of $sibling)"
+check "the memory is reserved, in whole pages" grep -q "0x0*3000000 0x0*3001fff direct" "$group/reserved_regions"
+for type in identity DMA DMA-FQ identity DMA-FQ DMA; do
+	check "type $type" sh -c "echo $type >$group/type"
+	sleep 0.1
+	eq "type $type: so does the other one of the group" ok "$(iommu_testdev -q $sibling gpa $LAST_PAGE 64)"
+	[ $type = identity ] || eq "type $type: memory beside it is not reached" "write blocked" "$(iommu_testdev -q 0000:00:09.0 gpa 0x3003000 64)"
+done
+bind $dev vfio-pci
+bind $sibling vfio-pci
+check_not "user space does not get it" vfio_claim $dev true
+check "the log says why" sh -c "dmesg | grep -qi '1:1 IOMMU mapping'"
+unbind $dev
+unbind $sibling
+check "release" sh -c "echo 1 >$DEBUG/release"
+sleep 0.3
+kill $one
+wait $one
+say "$dev: $(cat /tmp/first)"
+check "the device has reached its memory all the time" grep -q "[1-9][0-9][0-9] fired, 0 lost" /tmp/first
+plan
