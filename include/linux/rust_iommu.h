@@ -42,6 +42,7 @@ bool rust_helper_iommu_pci_window(struct pci_dev *pdev, u32 index, u64 *first, u
 bool rust_helper_iommu_memory_encrypted(void);
 void rust_helper_iommu_flush(void *virt, size_t size);
 
+u64 rust_helper_iommu_last_ram(void);
 void *rust_helper_iommu_phys_to_virt(phys_addr_t phys);
 phys_addr_t rust_helper_iommu_virt_to_phys(const void *virt);
 phys_addr_t rust_helper_iommu_page_to_phys(struct page *page);
@@ -56,6 +57,7 @@ const char *rust_iommu_param_unit(void);
 const char *rust_iommu_param_dma(void);
 const char *rust_iommu_param_isolate(void);
 const char *rust_iommu_param_isolation(void);
+const char *rust_iommu_param_short_masks(void);
 const char *rust_iommu_param_acs(void);
 
 #endif

@@ -101,6 +101,12 @@ bool rust_helper_iommu_memory_encrypted(void)
 	return cc_platform_has(CC_ATTR_MEM_ENCRYPT);
 }
 
+/* The last address of memory that the kernel has by now. */
+u64 rust_helper_iommu_last_ram(void)
+{
+	return __pa(high_memory - 1);
+}
+
 /* For units that read memory past the caches; those of other architectures do not. */
 void rust_helper_iommu_flush(void *virt, size_t size)
 {
@@ -194,6 +200,10 @@ static char *isolation = "default";
 module_param(isolation, charp, 0444);
 MODULE_PARM_DESC(isolation, "default, or hardened: isolation that only a table of device IDs speaks for counts as none");
 
+static char *short_masks = "translate";
+module_param(short_masks, charp, 0444);
+MODULE_PARM_DESC(short_masks, "Passed-through devices whose DMA masks do not reach all memory: translate (default) or bounce");
+
 static char *acs = "auto";
 module_param(acs, charp, 0444);
 MODULE_PARM_DESC(acs, "Access Control Services that are all off: auto (switched on where the kernel did not look), on, or keep");
@@ -206,6 +216,11 @@ const char *rust_iommu_param_isolate(void)
 const char *rust_iommu_param_isolation(void)
 {
 	return isolation;
+}
+
+const char *rust_iommu_param_short_masks(void)
+{
+	return short_masks;
 }
 
 const char *rust_iommu_param_acs(void)

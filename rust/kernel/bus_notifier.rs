@@ -24,7 +24,7 @@ use kernel::{
 pub enum Event {
     /// A driver is about to be probed; DMA is already configured.
     Bind,
-    /// A driver is gone from the device.
+    /// A driver is gone from the device, or was not bound after all.
     Unbound,
     /// The device left the bus.
     Removed,
@@ -65,7 +65,8 @@ unsafe extern "C" fn call<L: Listener>(
     // CAST: actions are small non-negative numbers.
     let event = match action as u32 {
         bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => Event::Bind,
-        bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => Event::Unbound,
+        bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER
+        | bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND => Event::Unbound,
         bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => Event::Removed,
         _ => return 0,
     };

@@ -28,8 +28,15 @@ pub(crate) mod ffi {
         pub(crate) fn rust_helper_iommu_virt_to_phys(virt: *const c_void) -> PhysAddr;
         pub(crate) fn rust_helper_iommu_phys_to_virt(phys: PhysAddr) -> *mut c_void;
         pub(crate) fn rust_helper_iommu_memory_encrypted() -> bool;
+        pub(crate) fn rust_helper_iommu_last_ram() -> u64;
         pub(crate) fn rust_helper_iommu_flush(virt: *mut c_void, size: usize);
     }
+}
+
+/// The last address of memory that the kernel has by now.
+pub fn last_ram() -> u64 {
+    // SAFETY: an FFI call without requirements.
+    unsafe { ffi::rust_helper_iommu_last_ram() }
 }
 
 /// Does the CPU encrypt memory, so that units would need the encryption bit in every address?

@@ -15,6 +15,7 @@ extern "C" {
     fn rust_iommu_param_isolate() -> *const c_char;
     fn rust_iommu_param_isolation() -> *const c_char;
     fn rust_iommu_param_acs() -> *const c_char;
+    fn rust_iommu_param_short_masks() -> *const c_char;
 }
 
 /// # Safety
@@ -54,6 +55,12 @@ pub fn isolation() -> &'static str {
 pub fn acs() -> &'static str {
     // SAFETY: as above.
     unsafe { text(rust_iommu_param_acs()) }
+}
+
+/// The parameter `short_masks`.
+pub fn short_masks() -> &'static str {
+    // SAFETY: as above.
+    unsafe { text(rust_iommu_param_short_masks()) }
 }
 
 /// Taints the kernel: the user asked for something that the kernel cannot vouch for.

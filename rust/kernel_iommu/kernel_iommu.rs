@@ -34,9 +34,11 @@ pub mod iommu {
     pub(crate) mod coherent;
     pub mod device;
     pub mod dma_ops;
+    mod dma_table;
     pub mod driver;
     pub mod group;
     pub mod ops;
+    pub mod own_domain;
     pub mod resv;
     pub mod table;
 }

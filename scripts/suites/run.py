@@ -29,6 +29,7 @@ SUITES = {
     "inject": "inject",
     "hotplug": "hotplug",
     "required": "required",
+    "masks": "masks",
     "tables": "tables",
 }
 

@@ -13,14 +13,14 @@ use iommu_core::{
     }, //
 };
 use kernel::{
-    new_mutex,
+    new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Mutex, //
+        SpinLockIrq, //
     }, //
 };
 
@@ -106,9 +106,9 @@ pub(crate) struct Device {
     pub(crate) rids: KVec<Rid>,
     pub(crate) required: KVec<Required>,
     state: Atomic<u32>,
-    /// What an attach has to put back if it fails; has room for all requester IDs, as an attach
-    /// must not fail for want of memory.
-    pub(crate) undo: Pin<KBox<Mutex<Entries>>>,
+    /// Held while the device moves from one domain to another. Holds what has to be put back if
+    /// that fails, with room for all requester IDs, as it must not fail for want of memory.
+    pub(crate) moving: Pin<KBox<SpinLockIrq<Entries>>>,
     pub(crate) maps: Atomic<u64>,
     pub(crate) unmaps: Atomic<u64>,
     pub(crate) faults: Atomic<u64>,
@@ -133,7 +133,7 @@ impl Device {
             rids,
             required,
             state: Atomic::new(State::Blocked.to_word()),
-            undo: KBox::pin_init(new_mutex!(undo), GFP_KERNEL)?,
+            moving: KBox::pin_init(new_spinlock_irq!(undo), GFP_KERNEL)?,
             maps: Atomic::new(0),
             unmaps: Atomic::new(0),
             faults: Atomic::new(0),

@@ -108,7 +108,7 @@ pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     /// `ENOMEM`.
     fn preset(&self, rid: Rid, to: &Target) -> Result;
     /// Moves a prepared entry so that hardware sees the old one, the new one or a blocked one, and
-    /// waits until it uses the new one. Returns the old one. Sleeps.
+    /// waits until it uses the new one. Returns the old one. Any context.
     ///
     /// # Errors
     ///

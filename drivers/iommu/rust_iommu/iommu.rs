@@ -3,6 +3,7 @@
 //! The driver of all units of a machine, of one family: devices, their entries, their domains.
 
 use iommu_core::{
+    acpi::srat,
     addr::Range,
     id::{
         DomainId,
@@ -14,7 +15,6 @@ use kernel::{
     error::code::*,
     fmt,
     new_mutex,
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -26,8 +26,8 @@ use kernel::{
     }, //
 };
 use kernel_iommu::{
-    hw_pages::Gfp,
-    iommu::driver::StaticDomain,
+    acpi_table::AcpiTable,
+    iommu::own_domain,
     pci_topology::{
         self,
         PciDev, //
@@ -41,7 +41,6 @@ use crate::{
     },
     dma::Flush,
     domain::{
-        map_errno,
         DomainIds,
         PagingDomain, //
     },
@@ -71,6 +70,9 @@ pub(crate) struct Iommu<F: Family> {
     pub(crate) family: F,
     pub(crate) units: KVec<Arc<F::Unit>>,
     pub(crate) dma: params::Dma,
+    pub(crate) translate_short_masks: bool,
+    /// The last address of memory that firmware says can be plugged in.
+    pub(crate) last_pluggable: u64,
     pub(crate) ids: Arc<DomainIds>,
     /// A function without unit was reported.
     unnamed: Atomic<bool>,
@@ -100,6 +102,8 @@ impl<F: Family> Iommu<F> {
                 family,
                 units,
                 dma: params.dma,
+                translate_short_masks: params.translate_short_masks,
+                last_pluggable: last_pluggable(),
                 ids,
                 unnamed: Atomic::new(false),
                 devices <- new_mutex!(KVec::new()),
@@ -146,121 +150,13 @@ impl<F: Family> Iommu<F> {
     }
 
     /// Is a requester ID also that of another device that is not blocked?
-    fn is_shared(&self, dev: &Device, rid: Rid) -> bool {
+    pub(crate) fn is_shared(&self, dev: &Device, rid: Rid) -> bool {
         self.devices.lock().iter().any(|d| {
             d.id != dev.id
                 && d.unit == dev.unit
                 && d.rids.contains(&rid)
                 && d.state() != State::Blocked
         })
-    }
-
-    /// Writes the entries of all requester IDs of a device that `wanted` picks; on failure the ones
-    /// written are put back.
-    fn set_entries(&self, dev: &Device, to: &Target, wanted: impl Fn(Rid) -> bool) -> Result {
-        let unit = self.unit(dev.unit)?;
-        let mut undo = dev.undo.lock();
-        undo.clear();
-        for rid in dev.rids.iter().filter(|rid| wanted(**rid)) {
-            match unit.set_entry(*rid, to) {
-                Ok(was) => undo.push_within_capacity((*rid, was))?,
-                Err(e) => {
-                    for (rid, was) in undo.iter().rev() {
-                        unit.put_back(*rid, was);
-                    }
-                    return Err(e);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves a domain: nothing a unit cached for this device survives.
-    fn leave(&self, dev: &Device, old: Option<&Domain<F>>) {
-        let Some(domain) = old else { return };
-        if let Ok(unit) = self.unit(dev.unit) {
-            // A failure marks the unit broken, which is reported there.
-            let _ = unit.invalidate_domain(domain.id());
-        }
-        domain.remove_user(dev.unit);
-    }
-
-    /// Attaches a static domain.
-    pub(crate) fn to_static(
-        &self,
-        dev: &Device,
-        old: Option<&Domain<F>>,
-        to: StaticDomain,
-    ) -> Result {
-        let (target, state) = match to {
-            StaticDomain::Identity => (Target::Identity, State::Identity),
-            StaticDomain::Blocked => (Target::Blocked, State::Blocked),
-        };
-        // What another device of the group still uses stays as it is.
-        self.set_entries(dev, &target, |rid| {
-            to != StaticDomain::Blocked || !self.is_shared(dev, rid)
-        })?;
-        dev.set_state(state);
-        self.leave(dev, old);
-        Ok(())
-    }
-
-    /// Memory that firmware wants a device to reach is mapped to itself before the device gets there.
-    /// The core has done so by now, as a rule; but it takes any mapping of the addresses for the right
-    /// one, and goes on if it cannot make one.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY`: the addresses lead elsewhere in this domain. `ENOMEM`.
-    fn keep_required(dev: &Device, domain: &Domain<F>) -> Result {
-        for r in dev.required.iter().filter(|r| !r.relaxable) {
-            let pages = r.memory.page_cover();
-            // CAST: a page's size.
-            for page in (pages.first()..=pages.last()).step_by(PAGE_SIZE as usize) {
-                let done = match domain.lookup(page) {
-                    Some(oa) if oa == page => Ok(()),
-                    Some(_) => Err(EBUSY),
-                    // CAST: a page's size.
-                    None => domain
-                        .map(page, page, PAGE_SIZE as u64, r.perm(), Gfp::Kernel)
-                        .map_err(|e| map_errno(&e)),
-                };
-                done.inspect_err(|e| {
-                    pr_err!(
-                        "{}: not attached: firmware wants it to reach {}, which this domain cannot have at {:#x} ({:?})\n",
-                        Show(dev.id),
-                        Show(r.memory),
-                        page,
-                        e
-                    )
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Attaches a paging domain.
-    pub(crate) fn to_paging(
-        &self,
-        dev: &Device,
-        old: Option<&Domain<F>>,
-        new: &Domain<F>,
-    ) -> Result {
-        new.check(&self.unit(dev.unit)?.shape()?)?;
-        Self::keep_required(dev, new)?;
-        new.add_user(dev.unit);
-        let target = Target::Paging {
-            root: new.root(),
-            levels: new.levels(),
-            did: new.id(),
-        };
-        if let Err(e) = self.set_entries(dev, &target, |_| true) {
-            new.remove_user(dev.unit);
-            return Err(e);
-        }
-        dev.set_state(State::Paging(new.id().0));
-        self.leave(dev, old);
-        Ok(())
     }
 
     /// The units that have users of a domain.
@@ -309,8 +205,13 @@ impl<F: Family> Running for Iommu<F> {
         self.units.iter().find_map(|u| u.alias(id))
     }
 
-    fn choose_dma(&self, dev: &kernel::device::Device) {
+    fn before_driver(&self, dev: &kernel::device::Device) {
         self.serve(dev);
+        self.reserve_own(dev);
+    }
+
+    fn after_driver(&self, dev: &kernel::device::Device) {
+        own_domain::withdraw::<Self>(dev);
     }
 
     fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -333,6 +234,23 @@ impl<F: Family> Running for Iommu<F> {
     fn stop(&self) {
         for u in self.units.iter() {
             u.stop();
+        }
+    }
+}
+
+/// Where memory can be plugged in later, as far as firmware says.
+fn last_pluggable() -> u64 {
+    let Some(table) = AcpiTable::get(b"SRAT") else {
+        return 0;
+    };
+    match srat::highest_address(table.bytes()) {
+        Ok(last) => last.unwrap_or(0),
+        Err(e) => {
+            pr_warn!(
+                "SRAT: {}; memory that can be plugged in is not counted\n",
+                Show(e)
+            );
+            0
         }
     }
 }

@@ -56,8 +56,10 @@ pub(crate) trait Running: Send + Sync {
     fn groups(&self) -> &Groups;
     /// The alias firmware gives a requester ID.
     fn firmware_alias(&self, id: Sbdf) -> Option<Rid>;
-    /// Who serves a device's DMA API: puts our functions on it or takes them away.
-    fn choose_dma(&self, dev: &device::Device);
+    /// A driver is about to be probed: who serves its DMA API is chosen.
+    fn before_driver(&self, dev: &device::Device);
+    /// A driver is gone.
+    fn after_driver(&self, dev: &device::Device);
     /// Describes the units.
     fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     /// Shows their faults.
@@ -163,8 +165,11 @@ impl Machine {
 impl Listener for Machine {
     fn notify(&self, dev: &device::Device, event: Event) {
         match event {
-            Event::Bind => self.driver.choose_dma(dev),
-            Event::Unbound => self.adopt(dev),
+            Event::Bind => self.driver.before_driver(dev),
+            Event::Unbound => {
+                self.driver.after_driver(dev);
+                self.adopt(dev);
+            }
             Event::Removed => self.driver.groups().forget(),
         }
     }

@@ -19,9 +19,15 @@ use kernel::{
     }, //
 };
 use kernel_iommu::{
-    hw_pages::Gfp,
+    hw_pages::{
+        last_ram,
+        Gfp, //
+    },
     iommu::{
-        device::is_coherent,
+        device::{
+            dma_limit,
+            is_coherent, //
+        },
         dma_ops::{
             self,
             DmaDriver,
@@ -44,6 +50,7 @@ use kernel_iommu::{
             Attached,
             Slot, //
         },
+        own_domain,
         resv::{
             Kind,
             ResvRegions, //
@@ -55,7 +62,8 @@ use kernel_iommu::{
 use crate::{
     device::{
         Device,
-        Required, //
+        Required,
+        State, //
     },
     dma::{
         self,
@@ -123,6 +131,41 @@ impl<F: Family> Iommu<F> {
                 e
             ),
             None => {}
+        }
+    }
+
+    /// Keeps a domain in reserve for a passed-through device: its driver's DMA masks, which it is
+    /// about to declare, may not reach all memory.
+    pub(crate) fn reserve_own(&self, dev: &device::Device) {
+        let Some(pdev) = PciDev::from_device(dev) else {
+            return;
+        };
+        let wanted = self.translate_short_masks && self.dma == params::Dma::Rust;
+        if !wanted || pdev.is_untrusted() || !is_coherent(dev) || !dma_ops::available() {
+            return;
+        }
+        let id = group::sbdf(&pdev);
+        let list = self.devices.lock();
+        let Some(data) = list.iter().find(|d| d.id == id).cloned() else {
+            return;
+        };
+        drop(list);
+        // Others that are passed through under the same ID would move with it.
+        if data.state() != State::Identity || data.rids.iter().any(|r| self.is_shared(&data, *r)) {
+            return;
+        }
+        let reserved = own_domain::reserve::<Self>(dev, |data, domain| {
+            self.reserve_for(data, domain)?;
+            self.ready_own(data, domain)?;
+            domain.serve();
+            Ok(())
+        });
+        if let Err(e) = reserved {
+            pr_warn!(
+                "{}: no domain in reserve ({:?}); with short DMA masks it bounces\n",
+                Show(id),
+                e
+            );
         }
     }
 
@@ -414,5 +457,27 @@ impl<F: Family> DmaDriver for Iommu<F> {
 
     fn dma_max_mapping(&self) -> usize {
         dma::MAX_MAPPING
+    }
+
+    fn reaches_all(&self, mask: u64) -> bool {
+        mask >= last_ram().max(self.last_pluggable)
+    }
+
+    fn translate(&self, dev: &device::Device, data: &Arc<Device>, own: &Domain<F>) -> Result {
+        if self.to_own(data, own)? {
+            pr_info!(
+                "{}: its group is passed through, but its driver's DMA masks (streaming {:#x}, coherent {:#x}) do not \
+                 reach all memory (up to {:#x}), or it has set none: translated; short_masks=bounce would not\n",
+                Show(data.id),
+                dma_limit(dev, false),
+                dma_limit(dev, true),
+                last_ram().max(self.last_pluggable)
+            );
+        }
+        Ok(())
+    }
+
+    fn pass_through(&self, data: &Arc<Device>, own: &Domain<F>) -> bool {
+        self.back_from_own(data, own)
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Params {
     pub(crate) dma: Dma,
     pub(crate) policy: Policy<'static>,
     pub(crate) acs: Acs,
+    /// Translate a passed-through device whose driver's DMA masks do not reach all memory.
+    pub(crate) translate_short_masks: bool,
 }
 
 impl Params {
@@ -92,7 +94,22 @@ impl Params {
             dma,
             policy: Self::policy()?,
             acs: Self::acs()?,
+            translate_short_masks: Self::short_masks()?,
         })
+    }
+
+    fn short_masks() -> Result<bool> {
+        match module_string::short_masks() {
+            "translate" => Ok(true),
+            "bounce" => Ok(false),
+            other => {
+                pr_err!(
+                    "short_masks={}: unknown value; one of translate, bounce\n",
+                    other
+                );
+                Err(EINVAL)
+            }
+        }
     }
 
     fn acs() -> Result<Acs> {

@@ -15,6 +15,8 @@ mod acs;
 #[forbid(unsafe_code)]
 mod amd_vi;
 #[forbid(unsafe_code)]
+mod attach;
+#[forbid(unsafe_code)]
 mod debugfs;
 #[forbid(unsafe_code)]
 mod device;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ACPI tables that describe IOMMUs, and the readers their parsers share.
+//! ACPI tables that describe IOMMUs and memory, and the readers their parsers share.
 //!
 //! Everything here takes `&[u8]` that firmware wrote and nobody checked: each reader is total, no
 //! parser panics, allocates or loops without progress, and each iterator is bounded by the
@@ -12,6 +12,7 @@ use core::fmt;
 
 pub mod dmar;
 pub mod ivrs;
+pub mod srat;
 
 /// Bytes of the header that every system description table starts with.
 pub const HEADER_LEN_BYTES: usize = 36;

@@ -24,7 +24,8 @@ use kernel::{
 use super::super::hw_pages::Gfp;
 use super::{
     device::private,
-    dma_ops,
+    dma_ops::DmaDriver,
+    dma_table,
     driver::{
         Capability,
         DomainType,
@@ -39,6 +40,7 @@ use super::{
         IOMMU_DOMAIN_DMA_API,
         IOMMU_DOMAIN_IDENTITY, //
     },
+    own_domain,
     resv::ResvRegions, //
 };
 
@@ -87,6 +89,8 @@ pub(super) unsafe extern "C" fn probe_device<T: Driver>(
                 unit,
                 data,
                 domain: Atomic::new(core::ptr::null_mut()),
+                own: Atomic::new(core::ptr::null_mut()),
+                translated: Atomic::new(false),
             },
             GFP_KERNEL,
         )?)
@@ -110,7 +114,7 @@ pub(super) unsafe extern "C" fn probe_device<T: Driver>(
 pub(super) unsafe extern "C" fn release_device<T: Driver>(dev: *mut bindings::device) {
     // SAFETY: the core passes a device this driver has probed.
     unsafe {
-        dma_ops::uninstall(dev);
+        dma_table::uninstall(dev);
         with::<T, _>(dev, (), |driver, device, b| {
             b.set_domain(core::ptr::null_mut());
             driver.release_device(device, b.data())
@@ -273,7 +277,7 @@ unsafe fn attach_static<T: Driver>(dev: *mut bindings::device, to: StaticDomain)
             from_result(|| {
                 driver.attach_static(b.data(), b.domain(), to)?;
                 b.set_domain(core::ptr::null_mut());
-                dma_ops::uninstall(dev);
+                dma_table::uninstall(dev);
                 Ok(0)
             })
         })
@@ -284,13 +288,18 @@ unsafe fn attach_static<T: Driver>(dev: *mut bindings::device, to: StaticDomain)
 ///
 /// For the IOMMU core, under its contract for this callback: devices and domains are live and
 /// this driver's.
-pub(super) unsafe extern "C" fn attach_identity<T: Driver>(
+pub(super) unsafe extern "C" fn attach_identity<T: DmaDriver>(
     _domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
     _old: *mut bindings::iommu_domain,
 ) -> c_int {
     // SAFETY: the core's contract.
-    unsafe { attach_static::<T>(dev, StaticDomain::Identity) }
+    let attached = unsafe { attach_static::<T>(dev, StaticDomain::Identity) };
+    if attached != 0 {
+        return attached;
+    }
+    // SAFETY: the core's contract.
+    from_result(|| unsafe { own_domain::resume::<T>(dev) }.map(|()| 0))
 }
 
 /// # Safety
@@ -326,7 +335,7 @@ pub(super) unsafe extern "C" fn attach_paging<T: Driver>(
                 }
                 driver.attach(b.data(), b.domain(), &new.data)?;
                 b.set_domain(domain.cast());
-                dma_ops::uninstall(dev);
+                dma_table::uninstall(dev);
                 Ok(0)
             })
         })

@@ -2,8 +2,8 @@
 
 //! The DMA API of a device served by its IOMMU driver.
 //!
-//! A driver implements [`DmaDriver`]; [`install`] puts the C function table on a device. Memory
-//! for coherent buffers comes from here, addresses from the driver.
+//! A driver implements [`DmaDriver`]; [`install`] puts the C function table on a device (see
+//! `dma_table`).
 //!
 //! C header: [`include/linux/dma-map-ops.h`](srctree/include/linux/dma-map-ops.h)
 
@@ -12,32 +12,21 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     device::Device,
-    error::code::*,
-    ffi::{
-        c_int,
-        c_uint,
-        c_ulong,
-        c_void, //
-    },
-    page::PAGE_SIZE,
+    ffi::c_uint,
     prelude::*, //
 };
 
-use super::{
-    coherent,
-    device::as_raw,
-    driver::Driver,
-    ops::DeviceBox, //
+pub use super::dma_table::{
+    available,
+    install, //
 };
+use super::driver::Driver;
 
 mod ffi {
-    #![expect(improper_ctypes)]
     use super::*;
 
     extern "C" {
         // rust/helpers/iommu.c
-        pub(super) fn rust_helper_iommu_set_dma_ops(dev: *mut bindings::device, ops: *const Table);
-        pub(super) fn rust_helper_iommu_has_dma_ops() -> bool;
         pub(super) fn rust_helper_iommu_sg_phys(sg: *mut bindings::scatterlist) -> u64;
         pub(super) fn rust_helper_iommu_sg_set_dma(
             sg: *mut bindings::scatterlist,
@@ -63,7 +52,7 @@ impl Direction {
         device_writes: true,
     };
 
-    fn from_raw(dir: bindings::dma_data_direction) -> Option<Self> {
+    pub(super) fn from_raw(dir: bindings::dma_data_direction) -> Option<Self> {
         match dir {
             bindings::dma_data_direction::DMA_BIDIRECTIONAL => Some(Self::BOTH),
             bindings::dma_data_direction::DMA_TO_DEVICE => Some(Self {
@@ -142,6 +131,19 @@ pub trait DmaDriver: Driver {
 
     /// The largest single mapping, in bytes.
     fn dma_max_mapping(&self) -> usize;
+
+    /// Does the mask reach all memory there can be?
+    fn reaches_all(&self, mask: u64) -> bool;
+
+    /// Moves a passed-through device to a domain of its own (see `own_domain`), if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// What the unit answers; the device is passed through as before then.
+    fn translate(&self, dev: &Device, data: &Self::Device, own: &Self::Domain) -> Result;
+
+    /// Passes a device through again, if it is still in its own domain; `true` if it was.
+    fn pass_through(&self, data: &Self::Device, own: &Self::Domain) -> bool;
 }
 
 /// A scatter list.
@@ -161,7 +163,7 @@ impl<'a> SgList<'a> {
     /// # Safety
     ///
     /// `first` must start a list of at least `entries` entries, used by nobody else during `'a`.
-    unsafe fn new(first: *mut bindings::scatterlist, entries: usize) -> Self {
+    pub(super) unsafe fn new(first: *mut bindings::scatterlist, entries: usize) -> Self {
         Self {
             first,
             entries,
@@ -199,7 +201,7 @@ impl<'a> SgList<'a> {
     }
 
     /// The mapped range from the first entry's start to the last entry's end.
-    fn mapped_range(&self) -> Option<(u64, usize)> {
+    pub(super) fn mapped_range(&self) -> Option<(u64, usize)> {
         let first = self.iter().next()?;
         let last = self.iter().last()?;
         // SAFETY: entries of the list, mapped before.
@@ -234,380 +236,4 @@ impl SgEntry<'_> {
         // SAFETY: a live entry that the DMA API call owns.
         unsafe { ffi::rust_helper_iommu_sg_set_dma(self.sg, addr, self.len_bytes()) }
     }
-}
-
-type Dev = *mut bindings::device;
-type Page = *mut bindings::page;
-type Dir = bindings::dma_data_direction;
-type Sg = *mut bindings::scatterlist;
-
-/// `struct dma_map_ops`, which has no Rust binding. rust/helpers/iommu.c asserts the layout.
-#[repr(C)]
-struct Table {
-    alloc:
-        Option<unsafe extern "C" fn(Dev, usize, *mut u64, bindings::gfp_t, c_ulong) -> *mut c_void>,
-    free: Option<unsafe extern "C" fn(Dev, usize, *mut c_void, u64, c_ulong)>,
-    alloc_pages_op:
-        Option<unsafe extern "C" fn(Dev, usize, *mut u64, Dir, bindings::gfp_t) -> Page>,
-    free_pages: Option<unsafe extern "C" fn(Dev, usize, Page, u64, Dir)>,
-    mmap: Option<
-        unsafe extern "C" fn(
-            Dev,
-            *mut bindings::vm_area_struct,
-            *mut c_void,
-            u64,
-            usize,
-            c_ulong,
-        ) -> c_int,
-    >,
-    get_sgtable: Option<
-        unsafe extern "C" fn(
-            Dev,
-            *mut bindings::sg_table,
-            *mut c_void,
-            u64,
-            usize,
-            c_ulong,
-        ) -> c_int,
-    >,
-    map_phys: Option<unsafe extern "C" fn(Dev, u64, usize, Dir, c_ulong) -> u64>,
-    unmap_phys: Option<unsafe extern "C" fn(Dev, u64, usize, Dir, c_ulong)>,
-    map_sg: Option<unsafe extern "C" fn(Dev, Sg, c_int, Dir, c_ulong) -> c_int>,
-    unmap_sg: Option<unsafe extern "C" fn(Dev, Sg, c_int, Dir, c_ulong)>,
-    // Coherent devices need no sync calls; null tells the core so.
-    sync_single_for_cpu: Option<unsafe extern "C" fn()>,
-    sync_single_for_device: Option<unsafe extern "C" fn()>,
-    sync_sg_for_cpu: Option<unsafe extern "C" fn()>,
-    sync_sg_for_device: Option<unsafe extern "C" fn()>,
-    cache_sync: Option<unsafe extern "C" fn()>,
-    dma_supported: Option<unsafe extern "C" fn(Dev, u64) -> c_int>,
-    get_required_mask: Option<unsafe extern "C" fn(Dev) -> u64>,
-    max_mapping_size: Option<unsafe extern "C" fn(Dev) -> usize>,
-    opt_mapping_size: Option<unsafe extern "C" fn() -> usize>,
-    get_merge_boundary: Option<unsafe extern "C" fn(Dev) -> c_ulong>,
-}
-
-/// Carries the table of a driver as a constant, so that it lives as long as the code.
-struct TableOf<T>(PhantomData<T>);
-
-impl<T: DmaDriver> TableOf<T> {
-    const TABLE: Table = {
-        Table {
-            alloc: Some(alloc::<T>),
-            free: Some(free::<T>),
-            alloc_pages_op: Some(alloc_pages::<T>),
-            free_pages: Some(free_pages::<T>),
-            mmap: Some(mmap),
-            get_sgtable: Some(get_sgtable),
-            map_phys: Some(map_phys::<T>),
-            unmap_phys: Some(unmap_phys::<T>),
-            map_sg: Some(map_sg::<T>),
-            unmap_sg: Some(unmap_sg::<T>),
-            sync_single_for_cpu: None,
-            sync_single_for_device: None,
-            sync_sg_for_cpu: None,
-            sync_sg_for_device: None,
-            cache_sync: None,
-            dma_supported: Some(dma_supported::<T>),
-            get_required_mask: None,
-            max_mapping_size: Some(max_mapping_size::<T>),
-            opt_mapping_size: None,
-            get_merge_boundary: None,
-        }
-    };
-}
-
-/// Can a device have its own DMA functions in this kernel?
-pub fn available() -> bool {
-    // SAFETY: an FFI call without requirements.
-    unsafe { ffi::rust_helper_iommu_has_dma_ops() }
-}
-
-/// Lets driver `T` serve the DMA API of `dev` instead of the core's own code.
-///
-/// # Context
-///
-/// `dev` is attached to a paging domain of `T`, and no driver is using the DMA API meanwhile.
-pub fn install<T: DmaDriver>(dev: &Device) {
-    // SAFETY: the device is alive; the table lives as long as the module.
-    unsafe { ffi::rust_helper_iommu_set_dma_ops(as_raw(dev), &TableOf::<T>::TABLE) }
-}
-
-/// Takes the table away again, without choosing who serves the device next.
-///
-/// # Safety
-///
-/// `dev` must be a live device whose driver, if any, is not using the DMA API.
-pub(crate) unsafe fn uninstall(dev: *mut bindings::device) {
-    // SAFETY: by contract.
-    unsafe { ffi::rust_helper_iommu_set_dma_ops(dev, core::ptr::null()) }
-}
-
-const MAPPING_ERROR: u64 = u64::MAX;
-
-/// Calls `f` with what a DMA API call needs; [`None`] if the device has no paging domain.
-///
-/// # Safety
-///
-/// `dev` must be a live device with our table, used by its driver under the rules of the DMA API.
-#[inline]
-unsafe fn with<T: DmaDriver, R>(
-    dev: Dev,
-    f: impl FnOnce(&T, &Device, &T::Device, &T::Domain) -> R,
-) -> Option<R> {
-    // SAFETY: by contract; the table is only on devices of driver `T`.
-    let (device, b) = unsafe { (Device::from_raw(dev), DeviceBox::<T>::of(dev)?) };
-    Some(f(T::slot().get()?, device, b.data(), b.domain()?))
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn map_phys<T: DmaDriver>(
-    dev: Dev,
-    phys: u64,
-    size: usize,
-    dir: Dir,
-    _attrs: c_ulong,
-) -> u64 {
-    let Some(dir) = Direction::from_raw(dir) else {
-        return MAPPING_ERROR;
-    };
-    // SAFETY: the DMA API's contract.
-    let addr = unsafe {
-        with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request {
-                dev,
-                dir,
-                coherent: false,
-            };
-            driver.dma_map(req, data, domain, phys, size)
-        })
-    };
-    match addr {
-        Some(Ok(addr)) => addr,
-        _ => MAPPING_ERROR,
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn unmap_phys<T: DmaDriver>(
-    dev: Dev,
-    addr: u64,
-    size: usize,
-    _dir: Dir,
-    _attrs: c_ulong,
-) {
-    // SAFETY: the DMA API's contract.
-    unsafe {
-        with::<T, _>(dev, |driver, _, data, domain| {
-            driver.dma_unmap(data, domain, addr, size)
-        })
-    };
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn map_sg<T: DmaDriver>(
-    dev: Dev,
-    sg: Sg,
-    nents: c_int,
-    dir: Dir,
-    _attrs: c_ulong,
-) -> c_int {
-    let (Some(dir), Ok(entries)) = (Direction::from_raw(dir), usize::try_from(nents)) else {
-        return EINVAL.to_errno();
-    };
-    // SAFETY: the caller passes a list of `nents` entries.
-    let list = unsafe { SgList::new(sg, entries) };
-    // SAFETY: the DMA API's contract.
-    let mapped = unsafe {
-        with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request {
-                dev,
-                dir,
-                coherent: false,
-            };
-            driver.dma_map_list(req, data, domain, &list)
-        })
-    };
-    match mapped {
-        Some(Ok(())) => nents,
-        // The API knows these three; anything else is a bug that the core would report.
-        Some(Err(e)) if e == EINVAL || e == ENOMEM => e.to_errno(),
-        _ => EIO.to_errno(),
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn unmap_sg<T: DmaDriver>(
-    dev: Dev,
-    sg: Sg,
-    nents: c_int,
-    _dir: Dir,
-    _attrs: c_ulong,
-) {
-    // SAFETY: the caller passes the list it has mapped.
-    let list = unsafe { SgList::new(sg, usize::try_from(nents).unwrap_or(0)) };
-    if let Some((start, len)) = list.mapped_range() {
-        // SAFETY: the DMA API's contract.
-        unsafe {
-            with::<T, _>(dev, |driver, _, data, domain| {
-                driver.dma_unmap(data, domain, start, len)
-            })
-        };
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn alloc<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    handle: *mut u64,
-    gfp: bindings::gfp_t,
-    _attrs: c_ulong,
-) -> *mut c_void {
-    // SAFETY: the DMA API's contract.
-    let made = unsafe {
-        with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request {
-                dev,
-                dir: Direction::BOTH,
-                coherent: true,
-            };
-            let buf = coherent::Buffer::new(size, gfp)?;
-            let addr = match buf.contiguous() {
-                Some(phys) => driver.dma_map(req, data, domain, phys, size)?,
-                None => driver.dma_map_pages(req, data, domain, &buf.page_addresses()?)?,
-            };
-            Ok::<_, Error>((buf.into_raw(), addr))
-        })
-    };
-    match made {
-        Some(Ok((virt, addr))) => {
-            // SAFETY: the caller passes a valid place for the address.
-            unsafe { *handle = addr };
-            virt
-        }
-        _ => core::ptr::null_mut(),
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn free<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    virt: *mut c_void,
-    addr: u64,
-    _attrs: c_ulong,
-) {
-    // SAFETY: the DMA API's contract.
-    unsafe {
-        with::<T, _>(dev, |driver, _, data, domain| {
-            driver.dma_unmap(data, domain, addr, size)
-        })
-    };
-    // SAFETY: the buffer was made by `alloc` with this size and is freed once.
-    drop(unsafe { coherent::Buffer::from_raw(virt, size) });
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn alloc_pages<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    handle: *mut u64,
-    dir: Dir,
-    gfp: bindings::gfp_t,
-) -> Page {
-    let order = coherent::order_of(size);
-    // SAFETY: an FFI call without requirements.
-    let page = unsafe { bindings::alloc_pages(gfp, order) };
-    if page.is_null() {
-        return page;
-    }
-    // SAFETY: the page was just allocated; the mapping follows the DMA API's contract.
-    let addr = unsafe { map_phys::<T>(dev, coherent::page_phys(page), size, dir, 0) };
-    if addr == MAPPING_ERROR {
-        // SAFETY: undoes the allocation.
-        unsafe { bindings::__free_pages(page, order) };
-        return core::ptr::null_mut();
-    }
-    // SAFETY: the caller passes a valid place for the address.
-    unsafe { *handle = addr };
-    page
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn free_pages<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    page: Page,
-    addr: u64,
-    dir: Dir,
-) {
-    // SAFETY: the DMA API's contract; the pages came from `alloc_pages` with this size.
-    unsafe {
-        unmap_phys::<T>(dev, addr, size, dir, 0);
-        bindings::__free_pages(page, coherent::order_of(size));
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn mmap(
-    _dev: Dev,
-    vma: *mut bindings::vm_area_struct,
-    virt: *mut c_void,
-    _addr: u64,
-    size: usize,
-    _attrs: c_ulong,
-) -> c_int {
-    // SAFETY: the buffer was made by `alloc` with this size; `vma` is the caller's.
-    unsafe { coherent::map_to_user(vma, virt, size) }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn get_sgtable(
-    _dev: Dev,
-    table: *mut bindings::sg_table,
-    virt: *mut c_void,
-    _addr: u64,
-    size: usize,
-    _attrs: c_ulong,
-) -> c_int {
-    // SAFETY: the buffer was made by `alloc` with this size; `table` is the caller's.
-    unsafe { coherent::fill_sg_table(table, virt, size) }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn dma_supported<T: DmaDriver>(_dev: Dev, mask: u64) -> c_int {
-    T::slot()
-        .get()
-        .is_some_and(|d| d.dma_supported(mask))
-        .into()
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn max_mapping_size<T: DmaDriver>(_dev: Dev) -> usize {
-    T::slot().get().map_or(PAGE_SIZE, |d| d.dma_max_mapping())
 }

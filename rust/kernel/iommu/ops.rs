@@ -38,6 +38,7 @@ use super::{
         as_raw,
         private, //
     },
+    dma_ops::DmaDriver,
     driver::Driver, //
 };
 
@@ -105,6 +106,21 @@ pub(crate) struct DeviceBox<T: Driver> {
     pub(super) data: KBox<T::Device>,
     /// The paging domain the device is attached to, null for a static one.
     pub(super) domain: Atomic<*mut DomainBox<T>>,
+    /// A domain of the device's own, see `own_domain`; null for none.
+    pub(super) own: Atomic<*mut DomainBox<T>>,
+    /// The device is, or is to return, there.
+    pub(super) translated: Atomic<bool>,
+}
+
+impl<T: Driver> Drop for DeviceBox<T> {
+    fn drop(&mut self) {
+        let own = self.own.load(Acquire);
+        if !own.is_null() {
+            // SAFETY: made by `own_domain::reserve` for this box alone; the device has left it for
+            // the release domain.
+            drop(unsafe { KBox::from_raw(own) });
+        }
+    }
 }
 
 impl<T: Driver> DeviceBox<T> {
@@ -168,7 +184,7 @@ unsafe impl<T: Driver> Send for Registration<T> {}
 // SAFETY: as above.
 unsafe impl<T: Driver> Sync for Registration<T> {}
 
-impl<T: Driver> Registration<T> {
+impl<T: DmaDriver> Registration<T> {
     /// Builds the function tables. Nothing is registered yet.
     ///
     /// # Errors

@@ -45,15 +45,13 @@ use iommu_core::{
 use kernel::{
     error::code::*,
     fmt,
-    new_mutex,
+    new_spinlock_irq,
     prelude::*,
     str::{
         CStr,
         CString, //
     },
-    sync::{
-        Mutex, //
-    }, //
+    sync::SpinLockIrq, //
 };
 use kernel_iommu::{
     hw_pages::{
@@ -115,7 +113,7 @@ pub(crate) struct Unit {
     empty_root: HwPages,
     flags: Flags,
     #[pin]
-    table_lock: Mutex<()>,
+    table_lock: SpinLockIrq<()>,
     #[pin]
     pub(super) queue: Queue,
     #[pin]
@@ -152,7 +150,7 @@ impl Unit {
             table: HwPages::new(TABLE_BYTES, Gfp::Kernel)?,
             empty_root: HwPages::new(4096, Gfp::Kernel)?,
             flags,
-            table_lock <- new_mutex!(()),
+            table_lock <- new_spinlock_irq!(()),
             queue <- Queue::new(regs::RING_ENTRY_LEN / 8),
             faults <- FaultLog::new(),
             core <- IommuDevice::new(),

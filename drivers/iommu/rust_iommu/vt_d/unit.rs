@@ -37,13 +37,13 @@ use iommu_core::{
 use kernel::{
     error::code::*,
     fmt,
-    new_mutex,
+    new_spinlock_irq,
     prelude::*,
     str::{
         CStr,
         CString, //
     },
-    sync::Mutex, //
+    sync::SpinLockIrq, //
 };
 use kernel_iommu::{
     iommu::ops::IommuDevice,
@@ -52,7 +52,10 @@ use kernel_iommu::{
 
 use super::{
     hardware::Hardware,
-    tables::Tables, //
+    tables::{
+        Layout,
+        Tables, //
+    }, //
 };
 use crate::{
     family::{
@@ -132,8 +135,10 @@ pub(crate) struct Unit {
     pub(super) segment: u16,
     scopes: OwnedScopes,
     takes_rest: bool,
+    layout: Layout,
+    /// Held while an entry is moved, invalidations included.
     #[pin]
-    tables: Mutex<Tables>,
+    tables: SpinLockIrq<Tables>,
     #[pin]
     queue: Queue,
     #[pin]
@@ -163,7 +168,11 @@ impl Unit {
         let scopes = OwnedScopes::copy(&drhd.scopes());
         let name = CString::try_from_fmt(fmt!("vt-d{}", index));
         let caps = hw.caps;
-        let tables = Tables::new(caps.mode().is_scalable(), !caps.coherent);
+        let layout = Layout {
+            scalable: caps.mode().is_scalable(),
+            flush: !caps.coherent,
+        };
+        let tables = Tables::new(layout);
         try_pin_init!(Self {
             hw,
             index,
@@ -171,7 +180,8 @@ impl Unit {
             segment,
             scopes: scopes?,
             takes_rest,
-            tables <- new_mutex!(tables?),
+            layout,
+            tables <- new_spinlock_irq!(tables?),
             queue <- Queue::new(Hardware::descriptor_words(&caps)),
             faults <- FaultLog::new(),
             core <- IommuDevice::new(),
@@ -324,8 +334,13 @@ impl family::Unit for Unit {
     }
 
     fn prepare(&self, rid: Rid) -> Result {
-        let is_new = self.tables.lock().prepare(rid)?;
-        if is_new && self.hw.is_enabled() {
+        if self.tables.lock().is_prepared(rid) {
+            return Ok(());
+        }
+        // What a racing call has made is dropped here, after the lock.
+        let mut new = self.layout.new_tables()?;
+        self.tables.lock().install(rid, &mut new);
+        if self.hw.is_enabled() {
             self.forget_entry(rid, &Entry::ABSENT)?;
         }
         Ok(())
@@ -333,13 +348,17 @@ impl family::Unit for Unit {
 
     fn preset(&self, rid: Rid, to: &Target) -> Result {
         let entry = self.entry(to).ok_or(EINVAL)?;
+        let mut new = self.layout.new_tables()?;
         let mut tables = self.tables.lock();
-        tables.prepare(rid)?;
+        tables.install(rid, &mut new);
         let [a, b, c, d] = entry.0;
-        if self.caps().mode().is_scalable() {
+        if self.layout.scalable {
             tables.write(rid, Half::High, [c, d]);
         }
         tables.write(rid, Half::Low, [a, b]);
+        // Pages are given back after the lock.
+        drop(tables);
+        drop(new);
         Ok(())
     }
 
