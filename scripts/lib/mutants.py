@@ -6,8 +6,8 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """In `file`, `old` (there exactly once) becomes `new`; `suite` must fail in a line that matches
-    `caught_by`."""
+    """In `file`, `old` (there exactly once) becomes `new`; `suite`, on a machine with `unit`, must fail
+    in a line that matches `caught_by`."""
 
     name: str
     file: str
@@ -15,10 +15,13 @@ class Mutant:
     new: str
     suite: str
     caught_by: str
+    unit: str = "amd-vi"
+    unit_args: str = ""
 
 
 DRIVER = "drivers/iommu/rust_iommu"
 AMD = f"{DRIVER}/amd_vi"
+VTD = f"{DRIVER}/vt_d"
 
 # A method without callers would be a warning.
 NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);",
@@ -66,6 +69,29 @@ MUTANTS = [
            "if dev.has_driver() && Group::of(dev.device()).is_none() {", "life", "release is refused|names the device"),
     Mutant("tables-leak", "drivers/iommu/rust_iommu/domain.rs", "        pt::free_all::<F, _>(&self.tables(Gfp::Atomic), self.root);", "        let _ = pt::free_all::<F, Tables>;",
            "hotplug", "leaves no IOMMU pages"),
+    Mutant("memory-of-firmware-lost-at-load", f"{DRIVER}/iommu.rs", "if !has_driver && family.required(&dev, &rids)?.is_empty() {",
+           "if !has_driver && (rids.len() > 9 || family.required(&dev, &rids)?.len() < 99) {", "required", "all the time"),
+    Mutant("memory-of-firmware-elsewhere", f"{DRIVER}/attach.rs", "Some(_) => Err(EBUSY),", "Some(_) => Ok(()),", "required", "not attached"),
+    Mutant("short-masks-pass", f"{DRIVER}/ops.rs", "mask >= last_ram().max(self.last_pluggable)", "mask >= last_ram().min(self.last_pluggable).min(1)",
+           "masks", "what it is attached to"),
+    Mutant("own-domain-kept", f"{DRIVER}/attach.rs", "        let _ = self.set_entries(dev, &mut undo, &Target::Identity, |_| true);\n        dev.set_state(State::Identity);\n", "        undo.clear();\n",
+           "masks", "afterwards it is passed through", "vt-d"),
+    Mutant("vtd-unmap-without-invalidation", f"{VTD}/unit.rs",
+           "        self.hw.flush_write_buffer()?;\n        self.invalidate(did, range)\n",
+           "        if range.last() == u64::MAX {\n            return self.invalidate(did, range);\n        }\n        self.hw.flush_write_buffer()\n",
+           "reach", "after unmap|after remap", "vt-d"),
+    Mutant("vtd-unmap-invalidates-another-domain", f"{VTD}/unit.rs", "_ => Descriptor::pages(did, block, true),",
+           "_ => Descriptor::pages(DomainId(did.0 ^ 1), block, true),", "reach", "after unmap|after remap", "vt-d"),
+    Mutant("vtd-first-stage-unmap-without-invalidation", f"{VTD}/unit.rs", "Mode::FirstStage => Descriptor::first_pages(did, block, true),",
+           "Mode::FirstStage => Descriptor::pages(did, block, true),", "reach", "after unmap|after remap", "vt-d", "scalable-mode=on,fsts=on"),
+    Mutant("vtd-map-without-invalidation", f"{VTD}/unit.rs", "if !self.caps().caching_mode {", "if !self.caps().caching_mode || range.last() > 0 {",
+           "oracle", "each map and each unmap|after each of", "vt-d"),
+    Mutant("vtd-entry-stays-cached", f"{VTD}/unit.rs", "            self.command(&[context, all])\n", "            let _ = context;\n            self.command(&[all])\n",
+           "reach", "claimed", "vt-d"),
+    Mutant("vtd-fault-records-stay", f"{VTD}/hardware.rs", "        io.write32((VALID >> 32) as u32, at + 12);\n", "        let _ = VALID;\n",
+           "life", "", "vt-d"),
+    Mutant("vtd-unnamed-functions-blocked", f"{DRIVER}/ops.rs", "            self.pass_unnamed(id);\n", "            if id.segment == 77 {\n                self.pass_unnamed(id);\n            }\n",
+           "tables", "scope-only-ioapic", "vt-d"),
 ] + [
     # The rules of the group engine; "host" is the core crate's own test of the topologies.
     Mutant(f"group-{name}", "rust/iommu_core/group.rs", old, new, "host", "every_topology_has_its_groups")

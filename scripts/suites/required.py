@@ -10,25 +10,32 @@ from vm import Machine
 
 from .lib import TOP
 
-START, LEN = 0x3000800, 0x1000
 TABLES = {
-    "amd-vi": ("IVRS", lambda base: ivrs_table.good(base, "ivmd", (START, LEN, 0x40))),
-    "vt-d": ("DMAR", lambda base: dmar_mutants.good(base, ["rmrr", str(START), str(LEN), "8", "0"])),
+    "amd-vi": ("IVRS", lambda base, start, size, func: ivrs_table.good(base, "ivmd", (start, size, 0x40 + func))),
+    "vt-d": ("DMAR", lambda base, start, size, func: dmar_mutants.good(base, ["rmrr", str(start), str(size), "8", str(func)])),
 }
-DEVICES = "-device iommu-testdev,addr=8.0,multifunction=on -device iommu-testdev,addr=8.1 -device iommu-testdev,addr=9 "
+TESTDEVS = "-device iommu-testdev,addr=8.0,multifunction=on -device iommu-testdev,addr=8.1 -device iommu-testdev,addr=9 "
+DISK = ("-blockdev null-co,node-name=hd0,size=67108864,read-zeroes=on -device nvme,serial=x,drive=hd0,addr=8.0,multifunction=on "
+        "-device iommu-testdev,addr=8.1 ")
 
 
 def run(suite):
-    """One boot, with a table of the machine's own and the memory added."""
+    """A device that never stops; and one whose memory another device's mappings have taken."""
     if suite.options.driver != "rust":
         return
+    boot(suite, "required.sh", TESTDEVS, (0x3000800, 0x1000, 0), "memmap=1M$0x3000000", ["vfio-pci"])
+    boot(suite, "required_clash.sh", DISK, (0x10000, 0x10000, 1), "memmap=64K$0x10000", ["nvme"])
+
+
+def boot(suite, script, devices, memory, append, modules):
+    """One boot, with a table of the machine's own and the memory (start, length, function of 00:08) added."""
     signature, make = TABLES[suite.options.unit]
-    bare = suite.options.machine() | {"driver": "none", "ko": "", "machine_args": DEVICES}
+    bare = suite.options.machine() | {"driver": "none", "ko": "", "machine_args": devices}
     r = Machine(**bare, script=f"od -An -v -tx1 /sys/firmware/acpi/tables/{signature}").run()
     with tempfile.TemporaryDirectory(prefix="rust-iommu-required.") as d:
         with open(f"{d}/table", "wb") as f:
-            f.write(make(bytes.fromhex(r.output)))
+            f.write(make(bytes.fromhex(r.output), *memory))
         tests = os.path.join(TOP, "tools/testing/selftests/iommu")
-        suite.guest("required.sh", **{k: bare[k] for k in ("driver", "machine_args")}, load=False, append="memmap=1M$0x3000000",
-                    acpi_tables=[f"{signature}={d}/table"], files=[suite.options.module()], modules=["vfio-pci"],
+        suite.guest(script, driver="none", machine_args=devices, load=False, append=append,
+                    acpi_tables=[f"{signature}={d}/table"], files=[suite.options.module()], modules=modules,
                     tools=[f"{tests}/vfio_claim.c", f"{tests}/iommu_testdev.c"])
