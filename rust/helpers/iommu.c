@@ -12,6 +12,7 @@
 #include <linux/pci.h>
 #include <linux/rust_iommu.h>
 #include <linux/scatterlist.h>
+#include <linux/syscore_ops.h>
 #ifdef CONFIG_X86
 #include <asm/cacheflush.h>
 #endif
@@ -182,6 +183,14 @@ DMA_OP(17, max_mapping_size);
 DMA_OP(18, opt_mapping_size);
 DMA_OP(19, get_merge_boundary);
 static_assert(sizeof(struct dma_map_ops) == 20 * sizeof(void *));
+
+/* Those of rust/kernel/syscore.rs. */
+static_assert(offsetof(struct syscore_ops, resume) == sizeof(void *));
+static_assert(offsetof(struct syscore_ops, shutdown) == 2 * sizeof(void *));
+static_assert(sizeof(struct syscore_ops) == 3 * sizeof(void *));
+static_assert(offsetof(struct syscore, ops) == 2 * sizeof(void *));
+static_assert(offsetof(struct syscore, data) == 3 * sizeof(void *));
+static_assert(sizeof(struct syscore) == 4 * sizeof(void *));
 
 /* The module! macro of the kernel crate has no string parameters. */
 static char *unit = "auto";

@@ -24,6 +24,8 @@ pub mod module_string;
 pub mod pci_topology;
 #[path = "../kernel/ratelimit.rs"]
 pub mod ratelimit;
+#[path = "../kernel/syscore.rs"]
+pub mod syscore;
 #[path = "../kernel/unit_irq.rs"]
 pub mod unit_irq;
 

@@ -63,11 +63,12 @@ class Suite:
         """Something that this machine cannot show."""
         self.say(f"skip {self.options.label()}{self.name} {what}: {why}")
 
-    def guest(self, script, before="", title="", talk=None, leaks=False, **config):
+    def guest(self, script, before="", title="", talk=None, during=None, leaks=False, **config):
         """Boots, runs a guest script of the selftests, and reports its TAP lines as tests.
 
         `talk` has for patterns of the script's lines what is then called, with the machine and the
-        pattern's first group, while the guest waits for a line in return.
+        pattern's first group, while the guest waits for a line in return. `during` is called with the
+        machine while it runs.
         """
         config = self.options.machine() | config
         if config["driver"] != "rust":
@@ -83,7 +84,10 @@ class Suite:
                 if found := re.search(pattern, line):
                     then(machine, found[1])
 
-        r = machine.run()
+        with machine:
+            if during:
+                during(machine)
+            r = machine.finish()
         tests = re.findall(r"^(not ok|ok) \d+ (?:- )?(.*)$", r.output, re.M)
         plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
         for state, text in tests:

@@ -28,6 +28,7 @@ SUITES = {
     "shuffle": "shuffle",
     "inject": "inject",
     "hotplug": "hotplug",
+    "power": "power",
     "required": "required",
     "masks": "masks",
     "tables": "tables",
@@ -38,16 +39,16 @@ MATRIX = {
     "lean": [
         ("amd-vi", "", False, []),
         ("vt-d", "", False, []),
-        ("vt-d", "scalable-mode=on", False, ["translate", "reach", "oracle", "io", "types", "life"]),
-        ("vt-d", "scalable-mode=on,fsts=on", False, ["translate", "reach", "io", "types", "life", "hotplug"]),
+        ("vt-d", "scalable-mode=on", False, ["translate", "reach", "oracle", "io", "types", "life", "power", "required"]),
+        ("vt-d", "scalable-mode=on,fsts=on", False, ["translate", "reach", "io", "types", "life", "hotplug", "power", "required", "masks"]),
         ("vt-d", "caching-mode=on", True, ["translate", "reach", "io"]),
         ("vt-d", "aw-bits=39", True, ["translate", "reach", "io"]),
         ("vt-d", "device-iotlb=on", True, ["translate", "reach", "io"]),
     ],
     "debug": [
         ("amd-vi", "", True, []),
-        ("vt-d", "", True, ["reach", "oracle", "io", "life", "types", "shuffle", "inject", "hotplug"]),
-        ("vt-d", "scalable-mode=on,fsts=on", True, ["reach", "types", "shuffle"]),
+        ("vt-d", "", True, ["reach", "oracle", "io", "life", "types", "shuffle", "inject", "hotplug", "power", "required", "masks"]),
+        ("vt-d", "scalable-mode=on,fsts=on", True, ["reach", "types", "shuffle", "power"]),
     ],
 }
 

@@ -130,8 +130,15 @@ pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     fn faults(&self) -> &FaultLog;
     /// Describes it for debugfs.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
-    /// Stops it: DMA is not translated any more, and its registers are as they were found.
+    /// Stops it: DMA is not translated any more, and its registers are as they were found. Any
+    /// context.
     fn stop(&self);
+    /// Starts it once more on the same tables, after it was without power. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` or `ETIMEDOUT`; it is disabled then.
+    fn resume(&self) -> Result;
 
     /// The name as text.
     fn text(&self) -> &str {

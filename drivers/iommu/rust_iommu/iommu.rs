@@ -236,6 +236,18 @@ impl<F: Family> Running for Iommu<F> {
             u.stop();
         }
     }
+
+    fn resume(&self) {
+        for u in self.units.iter() {
+            if let Err(e) = u.resume() {
+                pr_err!(
+                    "{}: does not start again after sleep ({:?}); DMA is not translated\n",
+                    u.text(),
+                    e
+                );
+            }
+        }
+    }
 }
 
 /// Where memory can be plugged in later, as far as firmware says.

@@ -31,7 +31,8 @@ use kernel_iommu::{
     pci_topology::{
         self,
         PciDev, //
-    }, //
+    },
+    syscore::PowerListener, //
 };
 
 use crate::{
@@ -64,8 +65,10 @@ pub(crate) trait Running: Send + Sync {
     fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     /// Shows their faults.
     fn show_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
-    /// Stops all units.
+    /// Stops all units. Any context.
     fn stop(&self);
+    /// Starts all units again that were without power. Any context.
+    fn resume(&self);
 }
 
 /// What is released together; the devices go on drop.
@@ -172,6 +175,17 @@ impl Listener for Machine {
             }
             Event::Removed => self.driver.groups().forget(),
         }
+    }
+}
+
+impl PowerListener for Machine {
+    fn resume(&self) {
+        self.driver.resume();
+    }
+
+    /// Another kernel finds the units as firmware left them.
+    fn shutdown(&self) {
+        self.driver.stop();
     }
 }
 

@@ -106,6 +106,13 @@ impl Queue {
         Oa(self.ring.phys())
     }
 
+    /// Empties the ring of a unit that has lost its place in it. Nobody may be waiting.
+    pub(crate) fn reset(&self) {
+        let mut s = self.state.lock();
+        (s.tail, s.head) = (0, 0);
+        self.broken.store(false, Relaxed);
+    }
+
     /// Did a wait time out?
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)

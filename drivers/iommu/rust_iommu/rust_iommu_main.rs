@@ -6,7 +6,10 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use kernel_iommu::bus_notifier::PciBusNotifier;
+use kernel_iommu::{
+    bus_notifier::PciBusNotifier,
+    syscore::PowerNotices, //
+};
 
 use params::Units;
 
@@ -61,6 +64,7 @@ module! {
 struct RustIommu {
     _debugfs: debugfs::Files,
     _notifier: Pin<KBox<PciBusNotifier<machine::Machine>>>,
+    _power: Pin<KBox<PowerNotices<machine::Machine>>>,
     machine: Arc<machine::Machine>,
 }
 
@@ -80,10 +84,12 @@ impl RustIommu {
     fn start(module: &'static ThisModule, params: params::Params) -> Result<Self> {
         let machine = find(module, params)?;
         let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
+        let power = KBox::pin_init(PowerNotices::new(machine.clone()), GFP_KERNEL)?;
         let debugfs = debugfs::Files::new(&machine)?;
         Ok(Self {
             _debugfs: debugfs,
             _notifier: notifier,
+            _power: power,
             machine,
         })
     }

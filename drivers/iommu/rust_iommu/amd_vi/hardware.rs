@@ -19,7 +19,7 @@ use iommu_core::{
 };
 use kernel::{
     error::code::*,
-    io::poll::read_poll_timeout,
+    io::poll::read_poll_timeout_atomic,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -116,7 +116,7 @@ impl Hardware {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`: a ring goes on; the unit is as it was found.
+    /// `ETIMEDOUT`: a ring goes on; the unit is as it was.
     pub(super) fn quiesce(&self) -> Result<u64> {
         let rings = control::CMD_BUF_EN
             | control::EVENT_LOG_EN
@@ -128,19 +128,26 @@ impl Hardware {
             | control::GA_LOG_EN
             | control::GA_INT_EN;
         let io = self.regs.io();
-        let off = self.control & !rings;
+        let was = io.read64(regs::CONTROL);
+        let off = was & !rings;
         io.write64(off, regs::CONTROL);
         let running =
             status::CMD_BUF_RUN | status::EVENT_LOG_RUN | status::PPR_LOG_RUN | status::GA_LOG_RUN;
-        let stopped = read_poll_timeout(
+        // 100 ms.
+        let stopped = read_poll_timeout_atomic(
             || Ok(io.read64(regs::STATUS)),
             |s| s & running == 0,
             Delta::from_micros(10),
-            Delta::from_millis(100),
+            10_000,
         );
         stopped.map(|_| off).inspect_err(|_| {
-            io.write64(self.control, regs::CONTROL);
+            io.write64(was, regs::CONTROL);
         })
+    }
+
+    /// Does the unit use our tables?
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled.load(Relaxed)
     }
 
     /// Enables the unit, with the rest of its control register.

@@ -249,10 +249,15 @@ impl Unit {
     ///
     /// `EIO` or `ETIMEDOUT` if the unit does not complete commands; it is disabled then.
     pub(super) fn start(&self) -> Result {
-        let io = self.hw.regs.io();
         if self.hw.was_enabled() {
             pr_warn!("{}: was left enabled; taking over\n", self.text());
         }
+        self.run()
+    }
+
+    /// Gives the unit our tables and rings, and enables it.
+    fn run(&self) -> Result {
+        let io = self.hw.regs.io();
         let mut ctl = self.hw.quiesce()?;
 
         // CAST: a constant of 2 MiB.
@@ -431,6 +436,14 @@ impl family::Unit for Unit {
 
     fn stop(&self) {
         self.hw.stop();
+    }
+
+    fn resume(&self) -> Result {
+        if !self.hw.is_enabled() {
+            return Ok(());
+        }
+        self.queue.reset();
+        self.run()
     }
 }
 

@@ -23,7 +23,7 @@ use iommu_core::{
 };
 use kernel::{
     error::code::*,
-    io::poll::read_poll_timeout,
+    io::poll::read_poll_timeout_atomic,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -49,8 +49,10 @@ use crate::{
     }, //
 };
 
-/// How long a unit may take to do what its command register says.
-const TIMEOUT_MS: i64 = 500;
+/// How often the status is read until a unit has done what its command register says, and how long
+/// that may take: 500 ms.
+const POLL: Delta = Delta::from_micros(2);
+const POLLS: usize = 250_000;
 
 /// What the registers were before us.
 struct Before {
@@ -70,6 +72,10 @@ pub(super) struct Hardware {
     before: Before,
     /// The unit reads our tables.
     enabled: Atomic<bool>,
+    /// Address and data of the fault interrupt's message, and whether it is masked: a unit without
+    /// power forgets them.
+    message: [Atomic<u64>; 2],
+    masked: Atomic<bool>,
 }
 
 impl Ring for Hardware {
@@ -190,6 +196,8 @@ impl Hardware {
             caps,
             before,
             enabled: Atomic::new(false),
+            message: [const { Atomic::new(0) }; 2],
+            masked: Atomic::new(true),
         })
     }
 
@@ -239,12 +247,7 @@ impl Hardware {
         let io = self.io();
         let keep = io.read32(regs::GSTS) & global::KEEP & !clear;
         io.write32(keep | set, regs::GCMD);
-        read_poll_timeout(
-            || Ok(io.read32(regs::GSTS)),
-            |s| is_done(*s),
-            Delta::from_micros(2),
-            Delta::from_millis(TIMEOUT_MS),
-        )?;
+        read_poll_timeout_atomic(|| Ok(io.read32(regs::GSTS)), |s| is_done(*s), POLL, POLLS)?;
         Ok(())
     }
 
@@ -298,11 +301,12 @@ impl Hardware {
         self.enabled.store(true, Relaxed);
         io.write32(io.read32(regs::FECTL) | regs::FECTL_IM, regs::FECTL);
         self.clear_faults();
-        if self.before.status & global::QIE != 0 {
+        let status = io.read32(regs::GSTS);
+        if status & global::QIE != 0 {
             self.off(global::QIE)?;
         }
         // The layout of its tables may change only while it is off.
-        if self.was_enabled() && (self.before.root ^ root) & 0xc00 != 0 {
+        if status & global::TE != 0 && (io.read64(regs::RTADDR) ^ root) & 0xc00 != 0 {
             self.off(global::TE)?;
         }
         io.write64(0, regs::IQT);
@@ -325,11 +329,11 @@ impl Hardware {
         let wanted = value & regs::PMEN_EPM;
         let rest = io.read32(regs::PMEN) & !regs::PMEN_EPM;
         io.write32(rest | wanted, regs::PMEN);
-        read_poll_timeout(
+        read_poll_timeout_atomic(
             || Ok(io.read32(regs::PMEN)),
             |v| (v & regs::PMEN_PRS != 0) == (wanted != 0),
-            Delta::from_micros(2),
-            Delta::from_millis(TIMEOUT_MS),
+            POLL,
+            POLLS,
         )?;
         Ok(())
     }
@@ -367,6 +371,9 @@ impl Hardware {
 
     /// Writes the message of the fault interrupt.
     pub(super) fn set_fault_message(&self, address: u64, data: u32) {
+        let [kept_address, kept_data] = &self.message;
+        kept_address.store(address, Relaxed);
+        kept_data.store(data.into(), Relaxed);
         let io = self.io();
         io.write32(data, regs::FEDATA);
         // CAST (two): the halves.
@@ -376,8 +383,17 @@ impl Hardware {
 
     /// Masks the fault interrupt or unmasks it; what waits is sent then.
     pub(super) fn mask_faults(&self, masked: bool) {
+        self.masked.store(masked, Relaxed);
         let value = if masked { regs::FECTL_IM } else { 0 };
         self.io().write32(value, regs::FECTL);
+    }
+
+    /// Writes the fault interrupt's registers once more.
+    pub(super) fn restore_fault_message(&self) {
+        let [address, data] = &self.message;
+        // CAST: it was stored from 32 bits.
+        self.set_fault_message(address.load(Relaxed), data.load(Relaxed) as u32);
+        self.mask_faults(self.masked.load(Relaxed));
     }
 
     /// Takes the fault record number `index`, and frees it.

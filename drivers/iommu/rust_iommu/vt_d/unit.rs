@@ -201,6 +201,11 @@ impl Unit {
         if self.hw.was_enabled() {
             pr_warn!("{}: was left enabled; taking over\n", self.text());
         }
+        self.run()
+    }
+
+    /// Gives the unit our tables and queue, and enables it.
+    fn run(&self) -> Result {
         let root = self.tables.lock().root();
         self.hw.start(self.queue.base(), root, || {
             let mut all = [
@@ -429,5 +434,15 @@ impl family::Unit for Unit {
 
     fn stop(&self) {
         self.hw.stop();
+    }
+
+    fn resume(&self) -> Result {
+        if !self.hw.is_enabled() {
+            return Ok(());
+        }
+        self.queue.reset();
+        self.run()?;
+        self.hw.restore_fault_message();
+        Ok(())
     }
 }
