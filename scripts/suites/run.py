@@ -38,17 +38,20 @@ SUITES = {
 MATRIX = {
     "lean": [
         ("amd-vi", "", False, []),
-        ("vt-d", "", False, []),
-        ("vt-d", "scalable-mode=on", False, ["translate", "reach", "oracle", "io", "types", "life", "power", "required"]),
-        ("vt-d", "scalable-mode=on,fsts=on", False, ["translate", "reach", "io", "types", "life", "hotplug", "power", "required", "masks"]),
+        ("vt-d", "", False, ["translate", "reach", "oracle", "io", "life", "binding", "types", "shuffle", "hotplug", "power", "required",
+                             "masks", "tables"]),
+        ("vt-d", "", True, ["groups"]),
+        ("vt-d", "scalable-mode=on", True, ["translate", "reach", "oracle", "io", "types", "life", "hotplug", "power", "required"]),
+        ("vt-d", "scalable-mode=on,fsts=on", True, ["translate", "reach", "io", "types", "life", "hotplug", "power", "required", "masks"]),
         ("vt-d", "caching-mode=on", True, ["translate", "reach", "io"]),
         ("vt-d", "aw-bits=39", True, ["translate", "reach", "io"]),
         ("vt-d", "device-iotlb=on", True, ["translate", "reach", "io"]),
     ],
+    # Slow, and for what only its checks see.
     "debug": [
-        ("amd-vi", "", True, []),
-        ("vt-d", "", True, ["reach", "oracle", "io", "life", "types", "shuffle", "inject", "hotplug", "power", "required", "masks"]),
-        ("vt-d", "scalable-mode=on,fsts=on", True, ["reach", "types", "shuffle", "power"]),
+        ("amd-vi", "", True, ["reach", "io", "life", "binding", "types", "shuffle", "inject", "hotplug", "power", "required"]),
+        ("vt-d", "", True, ["reach", "io", "life", "types"]),
+        ("vt-d", "scalable-mode=on,fsts=on", True, ["reach", "types"]),
     ],
 }
 

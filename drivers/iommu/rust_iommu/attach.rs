@@ -27,6 +27,8 @@ use crate::{
     },
     glue::Show,
     iommu::{
+        is_shared,
+        target,
         Domain,
         Iommu, //
     }, //
@@ -76,21 +78,17 @@ impl<F: Family> Iommu<F> {
         to: StaticDomain,
     ) -> Result {
         let (target, state) = match to {
-            StaticDomain::Identity => (Target::Identity, State::Identity),
+            StaticDomain::Identity => (self.identity(self.unit(dev.unit)?)?, State::Identity),
             StaticDomain::Blocked => (Target::Blocked, State::Blocked),
         };
         // What another device of the group still uses stays as it is.
-        let shared = |rid| self.is_shared(dev, rid);
-        let mut kept = KVec::with_capacity(dev.rids.len(), GFP_KERNEL)?;
-        if to == StaticDomain::Blocked {
-            for rid in dev.rids.iter().filter(|rid| shared(**rid)) {
-                kept.push_within_capacity(*rid)?;
-            }
-        }
+        let others = self.devices.lock();
+        let stays = |rid| to == StaticDomain::Blocked && is_shared(&others, dev, rid);
         let mut undo = dev.moving.lock();
-        self.set_entries(dev, &mut undo, &target, |rid| !kept.contains(&rid))?;
+        self.set_entries(dev, &mut undo, &target, |rid| !stays(rid))?;
         dev.set_state(state);
         drop(undo);
+        drop(others);
         self.leave(dev, old);
         Ok(())
     }
@@ -149,12 +147,7 @@ impl<F: Family> Iommu<F> {
 
     /// Points a device's entries at a domain. Any context.
     fn enter(&self, dev: &Device, domain: &Domain<F>, undo: &mut Entries) -> Result {
-        let target = Target::Paging {
-            root: domain.root(),
-            levels: domain.levels(),
-            did: domain.id(),
-        };
-        self.set_entries(dev, undo, &target, |_| true)?;
+        self.set_entries(dev, undo, &target(domain), |_| true)?;
         dev.set_state(State::Paging(domain.id().0));
         Ok(())
     }
@@ -195,8 +188,11 @@ impl<F: Family> Iommu<F> {
         if dev.state() != State::Paging(own.id().0) {
             return false;
         }
-        // A failure marks the unit broken, which is reported there.
-        let _ = self.set_entries(dev, &mut undo, &Target::Identity, |_| true);
+        // A failure marks the unit broken, which is reported there; and it was passed through before.
+        let _ = self
+            .unit(dev.unit)
+            .and_then(|unit| self.identity(unit))
+            .and_then(|to| self.set_entries(dev, &mut undo, &to, |_| true));
         dev.set_state(State::Identity);
         drop(undo);
         self.leave(dev, Some(own));

@@ -57,7 +57,7 @@ pub(crate) type Words = [u64; 4];
 pub(crate) enum Target {
     /// Nowhere; they are logged.
     Blocked,
-    /// To the addresses they name.
+    /// To the addresses they name, on a unit that can pass requests through.
     Identity,
     /// Through a page table.
     Paging { root: Oa, levels: u8, did: DomainId },
@@ -88,6 +88,8 @@ pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     fn is_at(&self, id: Sbdf) -> bool;
     /// The requester ID that firmware says requests of `id` carry instead.
     fn alias(&self, id: Sbdf) -> Option<Rid>;
+    /// Can it pass requests through? Where it cannot, a domain that maps memory to itself stands in.
+    fn passes_through(&self) -> bool;
     /// What its domains look like.
     ///
     /// # Errors

@@ -4,12 +4,16 @@
 
 use iommu_core::{
     acpi::srat,
-    addr::Range,
+    addr::{
+        Perm,
+        Range, //
+    },
     id::{
         DomainId,
         Rid,
         Sbdf, //
-    }, //
+    },
+    pt::Format, //
 };
 use kernel::{
     error::code::*,
@@ -27,6 +31,10 @@ use kernel::{
 };
 use kernel_iommu::{
     acpi_table::AcpiTable,
+    hw_pages::{
+        last_ram,
+        Gfp, //
+    },
     iommu::own_domain,
     pci_topology::{
         self,
@@ -41,11 +49,13 @@ use crate::{
     },
     dma::Flush,
     domain::{
+        map_errno,
         DomainIds,
         PagingDomain, //
     },
     family::{
         Family,
+        Shape,
         Target,
         Unit, //
     },
@@ -74,6 +84,8 @@ pub(crate) struct Iommu<F: Family> {
     /// The last address of memory that firmware says can be plugged in.
     pub(crate) last_pluggable: u64,
     pub(crate) ids: Arc<DomainIds>,
+    /// Memory mapped to itself, for units that cannot pass requests through.
+    one_to_one: Option<Domain<F>>,
     /// A function without unit was reported.
     unnamed: Atomic<bool>,
     #[pin]
@@ -97,13 +109,20 @@ impl<F: Family> Iommu<F> {
         acs: bool,
     ) -> Result<Arc<Self>> {
         let ids = DomainIds::new(nr_domains)?;
+        let last_pluggable = last_pluggable();
+        let last = last_ram().max(last_pluggable);
+        let one_to_one = match units.iter().find(|u| !u.passes_through()) {
+            Some(unit) => Some(one_to_one(&ids, &unit.shape()?, last)?),
+            None => None,
+        };
         Arc::pin_init(
             pin_init!(Self {
                 family,
                 units,
                 dma: params.dma,
                 translate_short_masks: params.translate_short_masks,
-                last_pluggable: last_pluggable(),
+                last_pluggable,
+                one_to_one,
                 ids,
                 unnamed: Atomic::new(false),
                 devices <- new_mutex!(KVec::new()),
@@ -122,6 +141,20 @@ impl<F: Family> Iommu<F> {
         self.units.get(index).ok_or(ENODEV)
     }
 
+    /// Where requests go that are to reach the addresses they name.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the unit cannot do so, neither by itself nor with tables that another unit has.
+    pub(crate) fn identity(&self, unit: &F::Unit) -> Result<Target> {
+        if unit.passes_through() {
+            return Ok(Target::Identity);
+        }
+        let domain = self.one_to_one.as_ref().ok_or(EINVAL)?;
+        domain.check(&unit.shape()?)?;
+        Ok(target(domain))
+    }
+
     /// Firmware names no unit for the function. If it is behind one all the same, its requests are
     /// to pass as they did before the load.
     pub(crate) fn pass_unnamed(&self, id: Sbdf) {
@@ -129,7 +162,7 @@ impl<F: Family> Iommu<F> {
         for unit in self.units.iter().filter(|u| u.segment() == id.segment) {
             let set = unit
                 .prepare(id.rid)
-                .and_then(|()| unit.set_entry(id.rid, &Target::Identity));
+                .and_then(|()| unit.set_entry(id.rid, &self.identity(unit)?));
             passed |= set.is_ok();
         }
         if passed && !self.unnamed.xchg(true, Relaxed) {
@@ -147,16 +180,6 @@ impl<F: Family> Iommu<F> {
                 d.faults.fetch_add(1u64, Relaxed);
             }
         }
-    }
-
-    /// Is a requester ID also that of another device that is not blocked?
-    pub(crate) fn is_shared(&self, dev: &Device, rid: Rid) -> bool {
-        self.devices.lock().iter().any(|d| {
-            d.id != dev.id
-                && d.unit == dev.unit
-                && d.rids.contains(&rid)
-                && d.state() != State::Blocked
-        })
     }
 
     /// The units that have users of a domain.
@@ -297,6 +320,43 @@ pub(crate) fn rids_of<U: Unit>(units: &[Arc<U>], dev: &PciDev) -> Result<KVec<Ri
     Ok(rids)
 }
 
+/// Is a requester ID also that of another device that is not blocked?
+pub(crate) fn is_shared(all: &[Arc<Device>], dev: &Device, rid: Rid) -> bool {
+    all.iter().any(|d| {
+        d.id != dev.id && d.unit == dev.unit && d.rids.contains(&rid) && d.state() != State::Blocked
+    })
+}
+
+/// A domain that maps all of memory to itself, up to the address `last` and 4 GiB at least, as far as a
+/// unit's addresses go.
+fn one_to_one<F: Format>(
+    ids: &Arc<DomainIds>,
+    shape: &Shape,
+    last: u64,
+) -> Result<PagingDomain<F>> {
+    const GIB: u64 = 1 << 30;
+    let domain = PagingDomain::new(ids.clone(), shape)?;
+    let end = last.max(4 * GIB - 1).checked_next_multiple_of(GIB);
+    let len = end.unwrap_or(u64::MAX).min(domain.last_iova() + 1);
+    let perm = Perm {
+        read: true,
+        write: true,
+    };
+    domain
+        .map(0, 0, len, perm, Gfp::Kernel)
+        .map_err(|e| map_errno(&e))?;
+    Ok(domain)
+}
+
+/// The entry of a domain.
+pub(crate) fn target<F: Format>(domain: &PagingDomain<F>) -> Target {
+    Target::Paging {
+        root: domain.root(),
+        levels: domain.levels(),
+        did: domain.id(),
+    }
+}
+
 /// Where DMA may be under way when units start, it goes on: a device with a driver, or with memory
 /// that firmware wants it to reach, is passed through at first, with every requester ID it may use.
 /// The second kind is translated when it is probed, the first when its driver has let go.
@@ -304,7 +364,11 @@ pub(crate) fn rids_of<U: Unit>(units: &[Arc<U>], dev: &PciDev) -> Result<KVec<Ri
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn leave_devices_in_use<F: Family>(family: &F, units: &[Arc<F::Unit>]) -> Result {
+pub(crate) fn leave_devices_in_use<F: Family>(
+    family: &F,
+    units: &[Arc<F::Unit>],
+    identity: impl Fn(&F::Unit) -> Result<Target>,
+) -> Result {
     for dev in pci_topology::all() {
         let id = group::sbdf(&dev);
         let rids = rids_of(units, &dev)?;
@@ -319,8 +383,9 @@ pub(crate) fn leave_devices_in_use<F: Family>(family: &F, units: &[Arc<F::Unit>]
             None => u.segment() == id.segment,
         };
         for unit in units.iter().filter(may_be_behind) {
+            let to = identity(unit)?;
             for rid in rids.iter() {
-                unit.preset(*rid, &Target::Identity)?;
+                unit.preset(*rid, &to)?;
             }
         }
         if has_driver && named.is_some() && !group::is_bridge(&dev) {

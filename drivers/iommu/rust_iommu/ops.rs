@@ -77,6 +77,7 @@ use crate::{
     glue::Show,
     group,
     iommu::{
+        is_shared,
         rids_of,
         Domain,
         Iommu, //
@@ -149,11 +150,12 @@ impl<F: Family> Iommu<F> {
         let Some(data) = list.iter().find(|d| d.id == id).cloned() else {
             return;
         };
-        drop(list);
         // Others that are passed through under the same ID would move with it.
-        if data.state() != State::Identity || data.rids.iter().any(|r| self.is_shared(&data, *r)) {
+        let shared = data.rids.iter().any(|r| is_shared(&list, &data, *r));
+        if data.state() != State::Identity || shared {
             return;
         }
+        drop(list);
         let reserved = own_domain::reserve::<Self>(dev, |data, domain| {
             self.reserve_for(data, domain)?;
             self.ready_own(data, domain)?;

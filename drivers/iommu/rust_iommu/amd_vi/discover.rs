@@ -184,7 +184,9 @@ fn bring_up(index: usize, ivhd: &Ivhd<'_>, family: &AmdVi) -> Result<Arc<Unit>> 
         }
     }
     leave_named_devices(&unit, ivhd)?;
-    leave_devices_in_use(family, core::slice::from_ref(&unit))?;
+    leave_devices_in_use(family, core::slice::from_ref(&unit), |_| {
+        Ok(Target::Identity)
+    })?;
     unit.start()?;
     pr_info!(
         "{}: {} at {:#x}, {}{}\n",

@@ -347,6 +347,10 @@ impl family::Unit for Unit {
         self.range_of(id).and_then(|r| r.alias)
     }
 
+    fn passes_through(&self) -> bool {
+        true
+    }
+
     fn shape(&self) -> Result<Shape> {
         let levels = self.features.host_levels().ok_or(ENODEV)?.min(LEVELS);
         Ok(Shape {

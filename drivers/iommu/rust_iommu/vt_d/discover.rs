@@ -163,20 +163,7 @@ fn run<F: VtdFormat>(
         memory,
         _format: PhantomData,
     };
-    leave_devices_in_use(&family, &units)?;
-    let mut nr_domains = u32::MAX;
-    for unit in units.iter() {
-        unit.start().inspect_err(|e| {
-            pr_err!("{}: does not start ({:?})\n", unit.text(), e);
-        })?;
-        nr_domains = nr_domains.min(unit.hw.caps.nr_domains);
-        pr_info!(
-            "{}: at {:#x}, {}\n",
-            unit.text(),
-            unit.hw.phys(),
-            Show(unit.hw.caps)
-        );
-    }
+    let nr_domains = units.iter().map(|u| u.hw.caps.nr_domains).min();
     // With intel_iommu=off the kernel does not ask for ACS before it looks for devices; where some
     // is on, somebody did.
     let acs = match params.acs {
@@ -184,7 +171,20 @@ fn run<F: VtdFormat>(
         params::Acs::Keep => false,
         params::Acs::Auto => !acs::is_on_anywhere(),
     };
-    Iommu::new(family, units, params, nr_domains, acs)
+    let iommu = Iommu::new(family, units, params, nr_domains.unwrap_or(0), acs)?;
+    leave_devices_in_use(&iommu.family, &iommu.units, |unit| iommu.identity(unit))?;
+    for unit in iommu.units.iter() {
+        unit.start().inspect_err(|e| {
+            pr_err!("{}: does not start ({:?})\n", unit.text(), e);
+        })?;
+        pr_info!(
+            "{}: at {:#x}, {}\n",
+            unit.text(),
+            unit.hw.phys(),
+            Show(unit.hw.caps)
+        );
+    }
+    Ok(iommu)
 }
 
 /// Memory that firmware wants devices to reach at all times.

@@ -327,6 +327,10 @@ impl family::Unit for Unit {
         None
     }
 
+    fn passes_through(&self) -> bool {
+        self.caps().pass_through
+    }
+
     fn shape(&self) -> Result<Shape> {
         let caps = self.caps();
         let levels = caps.levels().ok_or(ENODEV)?;
