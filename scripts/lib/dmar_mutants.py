@@ -197,6 +197,8 @@ def unit_mutants(base):
     yield "overlapping-registers", "error", "registers of 8 pages over those of the unit", \
         base.with_structures(base.unit, drhd(EDU, base=base.base - 0x4000, size=3))
     yield "second-unit-hole", "fine", "a second unit where nothing answers", base.with_more(drhd(EDU, base=HOLE_BASE))
+    yield "rest-lost", "fine", "all functions but one, which is behind a unit where nothing answers", \
+        base.with_structures(base.drhd(flags=ALL), drhd(EDU, base=HOLE_BASE + 0x1000))
     yield "second-unit-ram", "fine", "a second unit in memory", base.with_more(drhd(EDU, base=0x1000000))
     for name, address in (("0", 0), ("unaligned", base.base + 4), ("all-ones", (1 << 64) - 1), ("beyond", 1 << 52)):
         yield f"base-{name}", "error", f"registers at {address:#x}", base.with_unit(base=address)

@@ -21,6 +21,7 @@ SUITES = {
     "aliases": "aliases",
     "reach": "reach",
     "oracle": "oracle",
+    "commands": "commands",
     "io": "io",
     "life": "life",
     "binding": "binding",
@@ -38,11 +39,11 @@ SUITES = {
 MATRIX = {
     "lean": [
         ("amd-vi", "", False, []),
-        ("vt-d", "", False, ["translate", "reach", "oracle", "io", "life", "binding", "types", "shuffle", "hotplug", "power", "required",
+        ("vt-d", "", False, ["translate", "reach", "oracle", "commands", "io", "life", "binding", "types", "shuffle", "hotplug", "power", "required",
                              "masks", "tables"]),
         ("vt-d", "", True, ["groups"]),
         ("vt-d", "scalable-mode=on", True, ["translate", "reach", "oracle", "io", "types", "life", "hotplug", "power", "required"]),
-        ("vt-d", "scalable-mode=on,fsts=on", True, ["translate", "reach", "io", "types", "life", "hotplug", "power", "required", "masks"]),
+        ("vt-d", "scalable-mode=on,fsts=on", True, ["translate", "reach", "commands", "io", "types", "life", "hotplug", "power", "required", "masks"]),
         ("vt-d", "caching-mode=on", True, ["translate", "reach", "io"]),
         ("vt-d", "aw-bits=39", True, ["translate", "reach", "io"]),
         ("vt-d", "device-iotlb=on", True, ["translate", "reach", "io"]),

@@ -99,35 +99,36 @@ fn units(dmar: &Dmar<'_>) -> Result<KVec<Arc<Unit>>> {
     for error in dmar.structures().filter_map(|s| s.err()) {
         pr_err!("{}; it is ignored\n", Show(error));
     }
-    for rest in [false, true] {
-        for drhd in dmar.units() {
-            let drhd = match drhd {
-                Ok(drhd) if drhd.takes_rest == rest => drhd,
-                Ok(_) => continue,
-                Err(e) if !rest => {
-                    pr_err!("{}; the unit is left alone\n", Show(e));
-                    continue;
-                }
-                Err(_) => continue,
-            };
-            if units.len() >= MAX_UNITS {
-                pr_err!("more than {} units; the rest is left alone\n", MAX_UNITS);
-                break;
+    let mut built = KVec::new();
+    for drhd in dmar.units_in_order() {
+        let drhd = match drhd {
+            Ok(drhd) => drhd,
+            Err(e) => {
+                pr_err!("{}; the unit is left alone\n", Show(e));
+                continue;
             }
-            match build(units.len(), &drhd) {
-                Ok(unit) => units.push(unit, GFP_KERNEL)?,
-                Err(e) if e == EBUSY => {
-                    pr_err!("the C driver owns the IOMMU; boot with intel_iommu=off intremap=off to use this one\n");
-                    return Err(EBUSY);
-                }
-                // Some other time all units can be driven.
-                Err(e) if e == ENOMEM => return Err(ENOMEM),
-                Err(e) => pr_err!(
-                    "unit at {:#x} cannot be driven ({:?}); its devices stay untranslated\n",
-                    drhd.base,
-                    e
-                ),
+        };
+        if units.len() >= MAX_UNITS {
+            pr_err!("more than {} units; the rest is left alone\n", MAX_UNITS);
+            break;
+        }
+        let lost = lost(dmar, &built, &drhd)?;
+        match build(units.len(), &drhd, lost) {
+            Ok(unit) => {
+                units.push(unit, GFP_KERNEL)?;
+                built.push(drhd.offset, GFP_KERNEL)?;
             }
+            Err(e) if e == EBUSY => {
+                pr_err!("the C driver owns the IOMMU; boot with intel_iommu=off intremap=off to use this one\n");
+                return Err(EBUSY);
+            }
+            // Some other time all units can be driven.
+            Err(e) if e == ENOMEM => return Err(ENOMEM),
+            Err(e) => pr_err!(
+                "unit at {:#x} cannot be driven ({:?}); its devices stay untranslated\n",
+                drhd.base,
+                e
+            ),
         }
     }
     if units.is_empty() {
@@ -137,7 +138,27 @@ fn units(dmar: &Dmar<'_>) -> Result<KVec<Arc<Unit>>> {
     Ok(units)
 }
 
-fn build(index: usize, drhd: &Drhd<'_>) -> Result<Arc<Unit>> {
+/// What belongs to units that are not driven, and so not to the unit with the rest: requests of these
+/// functions do not come by it.
+fn lost(dmar: &Dmar<'_>, built: &[usize], rest: &Drhd<'_>) -> Result<KVec<OwnedScopes>> {
+    let mut lost = KVec::new();
+    for s in dmar.structures().flatten() {
+        match s {
+            Structure::Drhd(other)
+                if rest.takes_rest
+                    && !other.takes_rest
+                    && other.segment == rest.segment
+                    && !built.contains(&other.offset) =>
+            {
+                lost.push(OwnedScopes::copy(&other.scopes())?, GFP_KERNEL)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(lost)
+}
+
+fn build(index: usize, drhd: &Drhd<'_>, lost: KVec<OwnedScopes>) -> Result<Arc<Unit>> {
     for error in drhd.scopes().filter_map(|s| s.err()) {
         pr_warn!("{}; what it names is not known\n", Show(error));
     }
@@ -150,7 +171,7 @@ fn build(index: usize, drhd: &Drhd<'_>) -> Result<Arc<Unit>> {
         return Err(ENODEV);
     }
     let hw = Hardware::find(drhd)?;
-    Arc::pin_init(Unit::new(index, drhd, hw), GFP_KERNEL)
+    Arc::pin_init(Unit::new(index, drhd, lost, hw), GFP_KERNEL)
 }
 
 /// Starts the units. If one does not start, all are as they were found.

@@ -6,6 +6,7 @@
 
 use iommu_core::{
     acpi::dmar::{
+        Claim,
         Drhd,
         Scopes, //
     },
@@ -117,11 +118,14 @@ impl OwnedScopes {
         Ok(Self(bytes))
     }
 
+    /// The scopes. What is wrong with them was said when the table was read.
+    fn scopes(&self) -> Scopes<'_> {
+        Scopes::new(&self.0, 0)
+    }
+
     /// Does one of them name the function at the end of the chain, or a bridge above?
     pub(super) fn name(&self, chain: &Chain) -> bool {
-        // What is wrong with them was said when the table was read.
-        let mut scopes = Scopes::new(&self.0, 0).flatten();
-        scopes.any(|s| s.names(chain.rids()))
+        self.scopes().flatten().any(|s| s.names(chain.rids()))
     }
 }
 
@@ -135,6 +139,8 @@ pub(crate) struct Unit {
     pub(super) segment: u16,
     scopes: OwnedScopes,
     takes_rest: bool,
+    /// What units that are not driven have.
+    lost: KVec<OwnedScopes>,
     layout: Layout,
     /// Held while an entry is moved, invalidations included.
     #[pin]
@@ -154,7 +160,8 @@ impl AsRef<IommuDevice> for Unit {
 }
 
 impl Unit {
-    /// Builds a unit's tables in memory. Hardware is not touched yet.
+    /// Builds a unit's tables in memory. Hardware is not touched yet. `lost` is what is behind other
+    /// units, although none that is driven names it.
     ///
     /// # Errors
     ///
@@ -162,6 +169,7 @@ impl Unit {
     pub(super) fn new(
         index: usize,
         drhd: &Drhd<'_>,
+        lost: KVec<OwnedScopes>,
         hw: Hardware,
     ) -> impl PinInit<Self, Error> + use<> {
         let (segment, takes_rest) = (drhd.segment, drhd.takes_rest);
@@ -180,6 +188,7 @@ impl Unit {
             segment,
             scopes: scopes?,
             takes_rest,
+            lost,
             layout,
             tables <- new_spinlock_irq!(tables?),
             queue <- Queue::new(Hardware::descriptor_words(&caps)),
@@ -309,8 +318,13 @@ impl family::Unit for Unit {
     }
 
     fn covers(&self, dev: &PciDev) -> bool {
-        // The unit with the rest is the last of its segment.
-        dev.segment() == self.segment && (self.takes_rest || self.scopes.name(&Chain::to(dev)))
+        let claim = Claim {
+            segment: self.segment,
+            takes_rest: self.takes_rest,
+            scopes: self.scopes.scopes(),
+        };
+        let chain = Chain::to(dev);
+        claim.covers(dev.segment(), chain.rids()) && !self.lost.iter().any(|l| l.name(&chain))
     }
 
     fn segment(&self) -> u16 {

@@ -12,6 +12,7 @@ mod scope;
 pub use dump::dump;
 pub use err::Error;
 pub use scope::{
+    Claim,
     Scope,
     ScopeKind,
     Scopes, //
@@ -59,6 +60,15 @@ impl<'a> Drhd<'a> {
     /// The devices behind it.
     pub fn scopes(&self) -> Scopes<'a> {
         Scopes::new(self.scopes, self.offset.saturating_add(Self::LEN.into()))
+    }
+
+    /// Who is behind it.
+    pub fn claim(&self) -> Claim<'a> {
+        Claim {
+            segment: self.segment,
+            takes_rest: self.takes_rest,
+            scopes: self.scopes(),
+        }
     }
 
     /// Its registers.
@@ -295,6 +305,15 @@ impl<'a> Dmar<'a> {
             Ok(Structure::Drhd(unit)) => Some(table.check(unit)),
             _ => None,
         })
+    }
+
+    /// The units in the order in which to ask for the one of a device: the first that
+    /// [covers](Claim::covers) it. Those with the rest of their segment come last, wherever the table
+    /// has them.
+    pub fn units_in_order(&self) -> impl Iterator<Item = Result<Drhd<'a>, Error>> + use<'a> {
+        let takes_rest = |unit: &Result<Drhd<'a>, Error>| unit.as_ref().is_ok_and(|u| u.takes_rest);
+        let named = self.units().filter(move |u| !takes_rest(u));
+        Iterator::chain(named, self.units().filter(takes_rest))
     }
 
     /// Compares a unit with those before it.

@@ -154,6 +154,26 @@ impl<'a> Iterator for Scopes<'a> {
     }
 }
 
+/// Who is behind a unit.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    /// The segment of all of them.
+    pub segment: u16,
+    /// All that no other unit names.
+    pub takes_rest: bool,
+    /// Those it names.
+    pub scopes: Scopes<'a>,
+}
+
+impl Claim<'_> {
+    /// Is the function at the end of `chain` (see [`Scope::names`]) among them, as far as this unit
+    /// is concerned? What a unit with the rest has, one before it may have named.
+    pub fn covers(&self, segment: u16, chain: &[Rid]) -> bool {
+        let names = || self.scopes.clone().flatten().any(|s| s.names(chain));
+        segment == self.segment && (self.takes_rest || names())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

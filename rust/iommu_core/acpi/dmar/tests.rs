@@ -3,7 +3,7 @@
 //! DMAR tables made for a purpose.
 
 use super::*;
-use crate::acpi::TableError;
+use crate::{acpi::TableError, id::Rid};
 use proptest::prelude::*;
 use std::{
     string::{String, ToString},
@@ -200,4 +200,42 @@ proptest! {
         let (text, _) = said(&structures);
         prop_assert!(text.lines().count() < 40);
     }
+}
+
+#[test]
+fn each_device_is_behind_the_unit_that_names_it_or_the_one_with_the_rest() {
+    let on_segment = |segment: u16, unit: Vec<u8>| {
+        let mut unit = unit;
+        unit.splice(6..8, segment.to_le_bytes());
+        unit
+    };
+    // The units with the rest come first in the table.
+    let bytes = table(&[
+        drhd(1, 0xfed9_0000, &[]),
+        on_segment(1, drhd(1, 0xfed9_1000, &[])),
+        drhd(0, 0xfed9_2000, &[1, 8, 0, 0, 0, 0, 2, 0]),
+        // A bridge and all below it; and a function of the other segment.
+        drhd(0, 0xfed9_3000, &[2, 8, 0, 0, 0, 0, 0x1c, 2]),
+        on_segment(1, drhd(0, 0xfed9_4000, &[1, 8, 0, 0, 0, 0, 2, 0])),
+        // One that cannot be, which hides none of the others.
+        drhd(0, 0, NIC),
+    ]);
+    let dmar = Dmar::parse(&bytes).unwrap();
+    let unit_of = |segment: u16, chain: &[Rid]| {
+        let mut units = dmar.units_in_order().flatten();
+        units
+            .find(|u| u.claim().covers(segment, chain))
+            .map(|u| u.base)
+    };
+    let display = Rid::new(0, 2, 0);
+    let port = Rid::new(0, 0x1c, 2);
+    let card = Rid::new(5, 0, 1);
+    assert_eq!(unit_of(0, &[display]), Some(0xfed9_2000));
+    assert_eq!(unit_of(1, &[display]), Some(0xfed9_4000));
+    assert_eq!(unit_of(0, &[port]), Some(0xfed9_3000));
+    assert_eq!(unit_of(0, &[port, card]), Some(0xfed9_3000));
+    assert_eq!(unit_of(1, &[port, card]), Some(0xfed9_1000));
+    assert_eq!(unit_of(0, &[Rid::new(0, 3, 0)]), Some(0xfed9_0000));
+    assert_eq!(unit_of(2, &[display]), None);
+    assert_eq!(dmar.units_in_order().filter(Result::is_err).count(), 1);
 }

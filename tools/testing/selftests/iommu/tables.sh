@@ -10,4 +10,5 @@ dd if=/tmp/data of=/dev/nvme0n1 bs=64k oflag=direct 2>/dev/null || exit 1
 dd if=/dev/nvme0n1 of=/tmp/back bs=64k count=16 iflag=direct 2>/dev/null || exit 1
 cmp /tmp/data /tmp/back || exit 1
 echo "lines $(dmesg | grep -c ' rust_iommu: \|^rust_iommu: ')"
+[ ! -e /sys/bus/pci/devices/0000:00:08.0/iommu_group ] || echo grouped
 dmesg | grep 'rust_iommu: '

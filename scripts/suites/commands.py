@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a VT-d unit is told while a disk works: pages of one domain, last level only, of the kind of its tables.
+
+QEMU's unit forgives more than real ones: it drops what is cached of a first-stage table by a
+descriptor for second-stage ones, too, and knows no caches of upper levels.
+
+Source: Intel Virtualization Technology for Directed I/O, D51397-016 (revision 4.1), 6.5.2.
+"""
+
+import os
+import re
+
+from vm import Machine
+
+GUEST = """
+wait_for /dev/nvme0n1 20 || exit 1
+unmaps() { sed -n 's/^.*unmaps \\([0-9]*\\) .*$/\\1/p' /sys/kernel/debug/rust_iommu/devices | sort -n | tail -n 1; }
+before=$(unmaps)
+wait_host begin
+dd if=/dev/nvme0n1 of=/dev/null bs=4k count=1000 iflag=direct 2>/dev/null
+echo "UNMAPS $(($(unmaps) - before))"
+wait_host end
+"""
+PAGES, LEAF_ONLY = 3, 1 << 6
+# By type of descriptor in the trace: a global or domain-wide one of any type is out of place here.
+KINDS = {"iotlb": "second stage", "p-iotlb": "first stage"}
+
+
+def run(suite):
+    """One boot."""
+    if suite.options.unit != "vt-d" or suite.options.driver != "rust":
+        suite.skip("all", "the trace of this unit does not show it")
+        return
+    m = Machine(**suite.options.machine(), script=GUEST, devices=["nvme"], traces=["vtd_inv_desc"], timeout=120)
+    with m:
+        m.wait_for("host: ready", 60)
+        start = os.path.getsize(m.trace_file)
+        m.send("begin")
+        unmaps = int(m.wait_for(r"UNMAPS (\d+)", 60)[1])
+        with open(m.trace_file, encoding="utf-8") as f:
+            f.seek(start)
+            trace = f.read()
+        m.send("end")
+        r = m.finish()
+    wanted = "first stage" if "fsts=on" in suite.options.unit_args else "second stage"
+    seen = [(kind, int(hi, 16), int(lo, 16)) for kind, hi, lo in
+            re.findall(r"invalidate desc type (\S+) high (0x[0-9a-f]+) low (0x[0-9a-f]+)", trace)]
+    flushes = [(KINDS[k], (lo >> 4) & 3, hi) for k, hi, lo in seen if k in KINDS]
+    other = sorted({k for k, _, _ in seen if k not in KINDS} - {"wait"})
+    result(suite, r, "each unmap has its invalidation", "" if 1000 <= unmaps <= len(flushes) else f"{unmaps} unmaps, {len(flushes)} invalidations")
+    result(suite, r, "all are of single pages", f"{sum(g != PAGES for _, g, _ in flushes)} are not" * any(g != PAGES for _, g, _ in flushes))
+    result(suite, r, "all leave upper levels cached", f"{sum(not hi & LEAF_ONLY for *_, hi in flushes)} do not" * any(not hi & LEAF_ONLY for *_, hi in flushes))
+    result(suite, r, f"all are for {wanted} tables", f"{sum(k != wanted for k, *_ in flushes)} are not" * any(k != wanted for k, *_ in flushes))
+    result(suite, r, "nothing else is dropped", ", ".join(other))
+
+
+def result(suite, r, test, reason):
+    """One test of the trace."""
+    suite.result(f"commands {test}", reason or ("" if r.ok else r.reason), r.log)
