@@ -70,16 +70,23 @@ def _show(ranges):
 def stream(suite, tmp, dma):
     """A disk shares its group with the fake device, which so sees the disk's mappings."""
     fake = FakeDevice(f"{tmp}/stream{dma}.sock")
-    trace = f"{tmp}/trace"
     events, pattern = INVALIDATIONS[suite.options.unit]
+    seen = {}
+
+    def look(machine, _):
+        seen["left"] = fake.snapshot()
+        with open(machine.trace_file, encoding="utf-8") as f:
+            seen["commands"] = list(read_trace(f, pattern))
+        machine.send("look")
+
     r = suite.guest("stream.sh", title=dma or "dma", rust_params=f"dma={dma}" if dma else "", modules=["nvme"],
                     machine_args=MEMORY + DISK + fake.qemu_args(addr="8.1"),
-                    traces=[f"{e}:{trace}" for e in ["vfio_user_dma_map", "vfio_user_dma_unmap", *events]])
+                    talk={r"^host: (ready)": look},
+                    traces=["vfio_user_dma_map", "vfio_user_dma_unmap", *events])
     fake.close()
     name = f"{suite.name}[{suite.options.driver}] {dma or 'dma'}:"
     calls = re.search(r"calls: maps (\d+) unmaps (\d+)", r.output)
-    with open(trace, encoding="utf-8") as f:
-        commands = list(read_trace(f, pattern))
+    commands = seen.get("commands", [])
     reused = [c for c in commands if touching(c["unmaps"], c["maps"])]
     reason = f"{len(reused)} commands bring both, first {reused[0]}" if reused else "; ".join(fake.errors[:3])
     suite.result(f"{name} no IOVA is used again before its invalidation", reason, r.log)
@@ -89,12 +96,8 @@ def stream(suite, tmp, dma):
         few = f"{calls[1]} maps, {maps} seen; {calls[2]} unmaps, {unmaps} seen"
         good = int(calls[1]) <= maps and int(calls[2]) <= unmaps and int(calls[2]) > 100
         suite.result(f"{name} each map and each unmap has its invalidation", "" if good else few, r.log)
-    suite.result(f"{name} nothing is left when the driver is gone", _left(fake), r.log)
-
-
-def _left(fake):
-    left = fake.snapshot()
-    return f"{len(left)} ranges left: {_show(left[:4])}" if left else ""
+    left = seen.get("left", [(0, 0)])
+    suite.result(f"{name} nothing is left when the driver is gone", f"{len(left)} ranges left: {_show(left[:4])}" if left else "", r.log)
 
 
 def read_trace(lines, pattern):

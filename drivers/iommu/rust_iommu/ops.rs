@@ -461,8 +461,8 @@ impl<F: Family> DmaDriver for Iommu<F> {
         dma::MAX_MAPPING
     }
 
-    fn reaches_all(&self, mask: u64) -> bool {
-        mask >= last_ram().max(self.last_pluggable)
+    fn last_address(&self) -> u64 {
+        last_ram().max(self.last_pluggable)
     }
 
     fn translate(&self, dev: &device::Device, data: &Arc<Device>, own: &Domain<F>) -> Result {
@@ -473,7 +473,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
                 Show(data.id),
                 dma_limit(dev, false),
                 dma_limit(dev, true),
-                last_ram().max(self.last_pluggable)
+                self.last_address()
             );
         }
         Ok(())

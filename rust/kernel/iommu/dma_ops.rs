@@ -132,8 +132,8 @@ pub trait DmaDriver: Driver {
     /// The largest single mapping, in bytes.
     fn dma_max_mapping(&self) -> usize;
 
-    /// Does the mask reach all memory there can be?
-    fn reaches_all(&self, mask: u64) -> bool;
+    /// The last address that memory has, or can have once more is plugged in.
+    fn last_address(&self) -> u64;
 
     /// Moves a passed-through device to a domain of its own (see `own_domain`), if it is not there.
     ///

@@ -61,6 +61,7 @@ impl<T: DmaDriver> TableOf<T> {
         map_phys: Some(map_phys::<T>),
         map_sg: Some(map_sg::<T>),
         dma_supported: Some(dma_supported::<T>),
+        get_required_mask: Some(get_required_mask::<T>),
         ..Self::TABLE
     };
 }
@@ -257,8 +258,9 @@ unsafe extern "C" fn dma_supported<T: DmaDriver>(dev: Dev, mask: u64) -> c_int {
     // SAFETY: the DMA API's contract.
     let (device, b) = unsafe { (Device::from_raw(dev), DeviceBox::<T>::of(dev)) };
     if let (Some(driver), Some(b)) = (T::slot().get(), b) {
+        let last = driver.last_address();
         let other = [false, true].map(|coherent| dma_limit(device, coherent));
-        if driver.reaches_all(mask) && other.iter().any(|limit| driver.reaches_all(*limit)) {
+        if mask >= last && other.iter().any(|limit| *limit >= last) {
             // SAFETY: the device's driver is being probed and has mapped nothing.
             unsafe { dma_table::uninstall(dev) };
             b.drop_own();
@@ -267,6 +269,18 @@ unsafe extern "C" fn dma_supported<T: DmaDriver>(dev: Dev, mask: u64) -> c_int {
     }
     // SAFETY: the DMA API's contract.
     unsafe { dma_table::dma_supported::<T>(dev, mask) }
+}
+
+/// Drivers ask what mask is of use before they declare one: one that reaches all memory is.
+///
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
+unsafe extern "C" fn get_required_mask<T: DmaDriver>(_dev: Dev) -> u64 {
+    let last = T::slot().get().map_or(u64::MAX, |d| d.last_address());
+    u64::MAX
+        .checked_shr(last.leading_zeros())
+        .unwrap_or(u64::MAX)
 }
 
 impl<T: DmaDriver> DeviceBox<T> {

@@ -21,6 +21,8 @@ for type in identity DMA identity; do
 		edu "$s" "$c" "$option"
 		check "$type, masks $s and $c $option: the data are right" sh -c "dmesg | grep -q 'data by masks of $s and $c bits: 0'"
 		check "$type, masks $s and $c $option: memory is above 1 TiB" high
+		[ "$type $SHORT" != "identity paging" ] ||
+			check "$type, masks $s and $c $option: a mask for all memory is asked for" sh -c "dmesg | grep -q 'required mask 0x[0-9a-f]\{11\}'"
 		eq "$type, masks $s and $c $option: what it is attached to" "$want" "$(state)"
 		if [ "$type $reach $SHORT" = "identity no paging" ]; then
 			check "$type, masks $s and $c $option: the log says why" sh -c "dmesg | grep -q '$dev: its group is passed through, but'"

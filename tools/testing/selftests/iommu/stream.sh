@@ -12,3 +12,5 @@ echo "ok 1 - I/O"
 unbind "$nvme"
 sed -n "s/^$nvme .*maps \([0-9]*\) unmaps \([0-9]*\).*/calls: maps \1 unmaps \2/p" /sys/kernel/debug/rust_iommu/devices
 echo "ok 2 - unbound"
+# What is seen after this is the unit being switched off.
+wait_host look

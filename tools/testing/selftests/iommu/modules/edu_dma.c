@@ -134,6 +134,7 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!regs)
 		return -ENOMEM;
 	pci_set_master(pdev);
+	pci_info(pdev, "required mask %#llx\n", dma_get_required_mask(&pdev->dev));
 	err = edu_declare(&pdev->dev);
 	if (!err)
 		err = test_streaming(pdev, regs);
