@@ -41,6 +41,11 @@ class Console:
         self.status = None
         self.ready = False
 
+    def forget(self):
+        """Starts anew, for another attempt."""
+        with self._news:
+            self.lines, self._part, self.status, self.ready = [], {}, None, False
+
     def feed(self, source, data):
         """Takes bytes as they come."""
         text = self._part.get(source, "") + data.decode("utf-8", "replace")

@@ -22,6 +22,8 @@ from .qmp import Qmp
 from .result import Result
 
 NO_STATUS, TIMED_OUT, SPLAT = 125, 124, 126
+# Seconds without a line of the kernel before init, after which it is taken for stalled.
+STALL = 30
 # The default script only proves that the machine boots.
 HELLO = 'echo "booted $(uname -r), unit $VM_UNIT, driver $VM_DRIVER"\n'
 
@@ -67,18 +69,47 @@ class Machine:
         try:
             argv, binds = self._prepare()
             self._log_file.write("qemu: " + " ".join(argv) + "\n")
-            self._qemu = subprocess.Popen(in_root(argv), env=in_root_env(binds), stdin=subprocess.DEVNULL,
-                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            self._spawn(argv, binds)
+            if self._stalled():
+                self._log_file.write("the kernel has stalled before init; once more\n")
+                self._stop()
+                self._drain()
+                self._qemu.stdout.close()
+                self.console.forget()
+                self._spawn(argv, binds)
         except BaseException:
             self.kill()
             raise
         self._begin = time.monotonic()
+        return self
+
+    def _spawn(self, argv, binds):
+        for source in ("kernel", "script"):
+            path = f"{self.tmp}/{source}.sock"
+            if os.path.exists(path):
+                os.unlink(path)
+            self._sockets[source] = s = socket.socket(socket.AF_UNIX)
+            s.bind(path)
+            s.listen(1)
+        self._qemu = subprocess.Popen(in_root(argv), env=in_root_env(binds), stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         self._read("qemu", self._qemu.stdout.read1)
         for source in ("kernel", "script"):
             thread = threading.Thread(target=self._accept, args=(source,), daemon=True)
             thread.start()
             self._threads.append(thread)
-        return self
+
+    def _stalled(self):
+        """Is the kernel silent before it has come to init? On a host with too much to do TCG's processors lose each other
+        once in some hundred boots, mostly when the kernel changes its clock; nothing of ours runs by then."""
+        def begun():
+            return self._ended() or self.console.ready or self.console.find(r"Run /init|Kernel panic|@@")
+
+        while not begun():
+            known = len(self.console.lines)
+            if not self.console.wait(lambda: begun() or len(self.console.lines) > known, STALL * self.config.scale()):
+                return self.console.find("Linux version") is not None
+        return False
 
     def _prepare(self):
         c = self.config
@@ -103,10 +134,6 @@ class Machine:
             with open(path, "wb") as f:
                 f.truncate(size)
         self._net_files()
-        for source in ("kernel", "script"):
-            self._sockets[source] = s = socket.socket(socket.AF_UNIX)
-            s.bind(f"{self.tmp}/{source}.sock")
-            s.listen(1)
         return self._argv(kernel, devices), [kernel, *devices.binds]
 
     def _loads(self, modules, client):
