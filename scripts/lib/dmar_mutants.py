@@ -264,7 +264,8 @@ def c_driver_survives(table):
         kind, length = length_at(table, at, 2), length_at(table, at + 2, 2)
         if length == 0:
             return False
-        if kind == DRHD and length_at(table, at + 8, 8) >= 1 << 46:
+        # A short one gets its address from whatever follows, beyond the table's end, too.
+        if kind == DRHD and (length < 16 or at + 16 > len(table) or length_at(table, at + 8, 8) >= 1 << 46):
             return False
         scope_at, end = at + {DRHD: 16, RMRR: 24}.get(kind, 8), at + length
         while kind in (DRHD, RMRR, ATSR, SATC, SIDP) and scope_at < end:
