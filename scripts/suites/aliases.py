@@ -7,7 +7,7 @@ import tempfile
 import ivrs_table as ivrs
 from vm import Machine
 
-from .lib import TOP
+from .lib import TOP, firmware_table
 
 TESTS = os.path.join(TOP, "tools/testing/selftests/iommu")
 CASES = [
@@ -26,9 +26,7 @@ def run(suite):
     if suite.options.unit != "amd-vi":
         suite.skip("all", "only AMD's table has aliases")
         return
-    r = Machine(**suite.options.machine() | {"driver": "none", "ko": ""}, machine_args=DEVICES,
-                script="od -An -v -tx1 /sys/firmware/acpi/tables/IVRS").run()
-    table = bytes.fromhex(r.output)
+    table = firmware_table(suite, "IVRS", machine_args=DEVICES)
     tool = os.path.join(TESTS, "iommu_testdev.c")
     with tempfile.TemporaryDirectory() as tmp:
         for name, entries, members, alias, lowest in CASES:

@@ -46,6 +46,12 @@ def side_by_side(boot, things):
         yield from pool.map(boot, things)
 
 
+def firmware_table(suite, signature, **config):
+    """The table that the machine's own firmware has."""
+    bare = suite.options.machine() | {"driver": "none", "ko": ""} | config
+    return bytes.fromhex(Machine(**bare, script=f"od -An -v -tx1 /sys/firmware/acpi/tables/{signature}").run().output)
+
+
 class Suite:
     """Counts the results of one suite; `say` takes its lines."""
 

@@ -8,6 +8,9 @@ from vm import Machine
 
 from .lib import TOP
 
+# How each unit is left enabled.
+TAKEOVER = {"amd-vi": "takeover_amd.sh", "vt-d": "takeover_vtd.sh"}
+
 
 def run(suite):
     """All of it; the C driver takes part as the one that owns the hardware."""
@@ -15,8 +18,9 @@ def run(suite):
     suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
     suite.guest("broken.sh", title="broken", devices=["nvme"], timeout=200)
-    suite.guest("takeover.sh" if suite.options.unit == "amd-vi" else "takeover_vtd.sh", title="take-over", driver="none", load=False, devices=["nvme", "testdev"], append="memmap=8M$0x20000000",
-                files=[suite.options.module()])
+    with open(f"{tools}/{TAKEOVER[suite.options.unit]}", encoding="utf-8") as f:
+        suite.guest("takeover.sh", before=f.read(), title="take-over", driver="none", load=False, devices=["nvme", "testdev"],
+                    append="memmap=8M$0x20000000", files=[suite.options.module()])
     suite.guest("acs.sh", title="ACS", driver="none", devices=["nvme"], files=[suite.options.module()])
     suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[suite.options.module()])
     if suite.options.flavour == "debug":

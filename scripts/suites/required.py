@@ -6,9 +6,8 @@ import tempfile
 
 import dmar_mutants
 import ivrs_table
-from vm import Machine
 
-from .lib import TOP
+from .lib import TOP, firmware_table
 
 TABLES = {
     "amd-vi": ("IVRS", lambda base, start, size, func: ivrs_table.good(base, "ivmd", (start, size, 0x40 + func))),
@@ -30,11 +29,10 @@ def run(suite):
 def boot(suite, script, devices, memory, append, modules):
     """One boot, with a table of the machine's own and the memory (start, length, function of 00:08) added."""
     signature, make = TABLES[suite.options.unit]
-    bare = suite.options.machine() | {"driver": "none", "ko": "", "machine_args": devices}
-    r = Machine(**bare, script=f"od -An -v -tx1 /sys/firmware/acpi/tables/{signature}").run()
+    table = make(firmware_table(suite, signature, machine_args=devices), *memory)
     with tempfile.TemporaryDirectory(prefix="rust-iommu-required.") as d:
         with open(f"{d}/table", "wb") as f:
-            f.write(make(bytes.fromhex(r.output), *memory))
+            f.write(table)
         tests = os.path.join(TOP, "tools/testing/selftests/iommu")
         suite.guest(script, driver="none", machine_args=devices, load=False, append=append,
                     acpi_tables=[f"{signature}={d}/table"], files=[suite.options.module()], modules=modules,

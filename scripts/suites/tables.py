@@ -10,7 +10,7 @@ import tempfile
 from dmar_mutants import c_driver_survives
 from vm import Machine
 
-from .lib import TOP, side_by_side
+from .lib import TOP, firmware_table, side_by_side
 
 # Lines of the module in the log that one table may cost.
 MAX_LINES = 12
@@ -28,9 +28,9 @@ def run(suite):
     if suite.options.driver != "rust":
         return
     signature = TABLE[suite.options.unit]
-    bare = suite.options.machine() | {"driver": "none", "ko": "", "devices": ["nvme"],
-                                        # The device that tables name.
-                                        "machine_args": "-device iommu-testdev,addr=8.0 "}
+    # The second device is the one that tables name.
+    devices = {"devices": ["nvme"], "machine_args": "-device iommu-testdev,addr=8.0 "}
+    bare = suite.options.machine() | {"driver": "none", "ko": ""} | devices
     with open(os.path.join(TOP, "tools/testing/selftests/iommu/tables.sh"), encoding="utf-8") as f:
         script = f.read()
 
@@ -41,7 +41,7 @@ def run(suite):
         return path, wanted, r
 
     with tempfile.TemporaryDirectory(prefix="rust-iommu-tables.") as d:
-        for path, wanted, r in side_by_side(boot, list(spread(suite, bare, signature, d))):
+        for path, wanted, r in side_by_side(boot, list(spread(suite, firmware_table(suite, signature, **devices), signature, d))):
             name = os.path.basename(path).removesuffix(".aml")
             lines = int((re.findall(r"^lines (\d+)", r.output, re.M) or ["0"])[0])
             reason = "" if r.ok else r.reason
@@ -60,12 +60,11 @@ def read(path):
         return f.read()
 
 
-def spread(suite, bare, signature, folder):
-    """Yields (file, expected) of the tables to boot."""
-    r = Machine(**bare, script=f"od -An -v -tx1 /sys/firmware/acpi/tables/{signature}").run()
+def spread(suite, table, signature, folder):
+    """Yields (file, expected) of the tables to boot, made from `table`."""
     base = os.path.join(folder, "base.dat")
     with open(base, "wb") as f:
-        f.write(bytes.fromhex(r.output))
+        f.write(table)
     make = os.path.join(TOP, f"scripts/lib/{signature.lower()}_mutants.py")
     subprocess.run([sys.executable, make, "--base", base, "-o", folder], check=True, stdout=subprocess.DEVNULL)
     with open(os.path.join(folder, "MANIFEST.tsv"), encoding="utf-8") as f:

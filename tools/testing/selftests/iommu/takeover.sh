@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 # A unit that firmware or an earlier kernel left enabled, with tables and rings of its own, is taken over under I/O.
+# What is the unit's own, takeover_amd.sh or takeover_vtd.sh has, which comes before; the kernel leaves the memory at 512 MiB
+# alone for its tables.
 # shellcheck shell=sh
-# The kernel leaves the memory at 512 MiB alone: a device table that passes all, a command ring, an event log.
-UNIT=0xfed80000
-reg() { devmem $((UNIT + $1)) 64 $2; }
 KO=$(find /lib/modules -name rust_iommu.ko)
 load nvme
 wait_for /dev/nvme0n1 20 || fatal "no disk"
 nvme=$(bdf_of nvme)
-reg 0x00 0x200001ff
-reg 0x08 0x0800000020300000
-reg 0x10 0x0800000020400000
-# Enabled, with event log and commands.
-reg 0x18 0x1005
-dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct 2>/dev/null
+leave_enabled
 check "control: I/O through the unit as it was left" dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct
 dd if=/dev/nvme0n1 of=/dev/null bs=4k iflag=direct 2>/dev/null &
 io=$!
 check "it loads" insmod "$KO"
-check "it says what it does" sh -c "dmesg | grep -q 'amd-vi0: was left enabled; taking over'"
-eq "its own device table is in force" no "$([ $(($(reg 0x00) >> 12)) = $((0x20000)) ] && echo yes || echo no)"
+check "it says what it does" sh -c "dmesg | grep -q '$NAME: was left enabled; taking over'"
+eq "its own table is in force" no "$([ $(($(table_base) >> 12)) = $((0x20000)) ] && echo yes || echo no)"
 kill $io
 check "I/O under way goes on" dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct
 unbind "$nvme"
@@ -28,8 +22,8 @@ wait_for /dev/nvme0n1 20
 check "after a rebind the disk is translated" grep -q "^$nvme .*paging" /sys/kernel/debug/rust_iommu/devices
 check "I/O translated" dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct
 eq "an illegal DMA is blocked" "write blocked" "$(iommu_testdev -q "$(bdf_of 1b36:0005)" gpa auto 4)"
-check "and logged in our event log" wait_until 5 sh -c "dmesg | grep -q 'amd-vi0: .*blocked'"
+check "and logged" wait_until 5 sh -c "dmesg | grep -q '$NAME: .*blocked'"
 unbind "$nvme"
 check "release" sh -c 'echo 1 >/sys/kernel/debug/rust_iommu/release'
-eq "it is disabled then" 0 $(($(reg 0x18) & 1))
+eq "it is disabled then" 0 "$(enabled)"
 plan
