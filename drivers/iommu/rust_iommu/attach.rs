@@ -126,6 +126,16 @@ impl<F: Family> Iommu<F> {
         Ok(())
     }
 
+    /// Makes a domain ready for a device.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the device's unit cannot walk it; else as for [`Self::keep_required`].
+    pub(crate) fn make_ready(&self, dev: &Device, domain: &Domain<F>) -> Result {
+        domain.check(&self.unit(dev.unit)?.shape()?)?;
+        Self::keep_required(dev, domain)
+    }
+
     /// Attaches a paging domain.
     pub(crate) fn to_paging(
         &self,
@@ -133,33 +143,19 @@ impl<F: Family> Iommu<F> {
         old: Option<&Domain<F>>,
         new: &Domain<F>,
     ) -> Result {
-        new.check(&self.unit(dev.unit)?.shape()?)?;
-        Self::keep_required(dev, new)?;
-        new.add_user(dev.unit);
-        let moved = self.enter(dev, new, &mut dev.moving.lock());
-        if moved.is_err() {
-            new.remove_user(dev.unit);
-            return moved;
-        }
+        self.make_ready(dev, new)?;
+        self.enter(dev, new, &mut dev.moving.lock())?;
         self.leave(dev, old);
         Ok(())
     }
 
-    /// Points a device's entries at a domain. Any context.
+    /// Points a device's entries at a domain, whose user it becomes. Any context.
     fn enter(&self, dev: &Device, domain: &Domain<F>, undo: &mut Entries) -> Result {
-        self.set_entries(dev, undo, &target(domain), |_| true)?;
+        domain.add_user(dev.unit);
+        self.set_entries(dev, undo, &target(domain), |_| true)
+            .inspect_err(|_| domain.remove_user(dev.unit))?;
         dev.set_state(State::Paging(domain.id().0));
         Ok(())
-    }
-
-    /// Makes ready a domain of the device's own.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`; `EBUSY` if it cannot have the memory that firmware wants the device to reach.
-    pub(crate) fn ready_own(&self, dev: &Device, own: &Domain<F>) -> Result {
-        own.check(&self.unit(dev.unit)?.shape()?)?;
-        Self::keep_required(dev, own)
     }
 
     /// Moves a passed-through device to its own domain. `true` if it was elsewhere before. Any
@@ -176,17 +172,15 @@ impl<F: Family> Iommu<F> {
         if dev.state() != State::Identity {
             return Err(EBUSY);
         }
-        own.add_user(dev.unit);
-        self.enter(dev, own, &mut undo)
-            .inspect_err(|_| own.remove_user(dev.unit))?;
+        self.enter(dev, own, &mut undo)?;
         Ok(true)
     }
 
-    /// Passes a device through that is in its own domain; `false` if it is not there any more.
-    pub(crate) fn back_from_own(&self, dev: &Device, own: &Domain<F>) -> bool {
+    /// Passes a device through, if it is in its own domain.
+    pub(crate) fn back_from_own(&self, dev: &Device, own: &Domain<F>) {
         let mut undo = dev.moving.lock();
         if dev.state() != State::Paging(own.id().0) {
-            return false;
+            return;
         }
         // A failure marks the unit broken, which is reported there; and it was passed through before.
         let _ = self
@@ -196,6 +190,5 @@ impl<F: Family> Iommu<F> {
         dev.set_state(State::Identity);
         drop(undo);
         self.leave(dev, Some(own));
-        true
     }
 }

@@ -107,16 +107,21 @@ fn host_windows(id: Sbdf, mut f: impl FnMut(Range) -> Result) -> Result {
 }
 
 impl<F: Family> Iommu<F> {
+    /// Is the device of a kind whose DMA API our functions serve?
+    fn may_serve(&self, dev: &device::Device, pdev: &PciDev) -> bool {
+        self.dma == params::Dma::Rust
+            && !pdev.is_untrusted()
+            && is_coherent(dev)
+            && dma_ops::available()
+    }
+
     /// Who serves a device's DMA API: puts our functions on it or takes them away. The device has
     /// no driver that uses it yet.
     pub(crate) fn serve(&self, dev: &device::Device) {
         let Some(pdev) = PciDev::from_device(dev) else {
             return;
         };
-        if self.dma != params::Dma::Rust || attached::<Self>(dev) != Attached::Dma {
-            return;
-        }
-        if pdev.is_untrusted() || !is_coherent(dev) || !dma_ops::available() {
+        if !self.may_serve(dev, &pdev) || attached::<Self>(dev) != Attached::Dma {
             return;
         }
         let ready = attached_domain::<Self, _>(dev, |data, domain| {
@@ -141,8 +146,7 @@ impl<F: Family> Iommu<F> {
         let Some(pdev) = PciDev::from_device(dev) else {
             return;
         };
-        let wanted = self.translate_short_masks && self.dma == params::Dma::Rust;
-        if !wanted || pdev.is_untrusted() || !is_coherent(dev) || !dma_ops::available() {
+        if !self.translate_short_masks || !self.may_serve(dev, &pdev) {
             return;
         }
         let id = group::sbdf(&pdev);
@@ -158,7 +162,7 @@ impl<F: Family> Iommu<F> {
         drop(list);
         let reserved = own_domain::reserve::<Self>(dev, |data, domain| {
             self.reserve_for(data, domain)?;
-            self.ready_own(data, domain)?;
+            self.make_ready(data, domain)?;
             domain.serve();
             Ok(())
         });
@@ -187,10 +191,9 @@ impl<F: Family> Iommu<F> {
         host_windows(dev.id, |range| domain.reserve(range))
     }
 
-    /// Memory that firmware wants any device of a group to reach: they share their address space, so
+    /// Memory that firmware wants any member of a group to reach: they share their address space, so
     /// nobody may have something else there.
-    fn required_of_group(&self, id: Sbdf) -> Result<KVec<Required>> {
-        let (_, members) = self.groups.of(id, |id| self.firmware_alias(id))?;
+    fn required_of_any(&self, members: &[PciDev]) -> Result<KVec<Required>> {
         let mut all: KVec<Required> = KVec::new();
         for dev in members.iter() {
             for r in self.family.required(dev, &rids_of(&self.units, dev)?)? {
@@ -201,16 +204,15 @@ impl<F: Family> Iommu<F> {
         }
         Ok(all)
     }
+}
 
-    /// Is any function of the group in use by a driver already? Ports and bridges do not count:
-    /// their driver leaves DMA to others.
-    fn group_in_use(&self, id: Sbdf) -> Result<bool> {
-        let (_, members) = self.groups.of(id, |id| self.firmware_alias(id))?;
-        // A driver of a device that is probed was bound after it, which is fine.
-        Ok(members.iter().any(|dev| {
-            dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none()
-        }))
-    }
+/// Is any member of a group in use by a driver already? Ports and bridges do not count: their driver
+/// leaves DMA to others.
+fn is_in_use(members: &[PciDev]) -> bool {
+    // A driver of a device that is probed was bound after it, which is fine.
+    members
+        .iter()
+        .any(|dev| dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none())
 }
 
 impl<F: Family> Driver for Iommu<F> {
@@ -238,14 +240,15 @@ impl<F: Family> Driver for Iommu<F> {
         if pdev.has_driver() {
             return Err(ENODEV);
         }
-        if self.group_in_use(id)? {
+        let (_, members) = self.groups.of(id, |id| self.firmware_alias(id))?;
+        if is_in_use(&members) {
             return Err(ENODEV);
         }
         let rids = rids_of(&self.units, &pdev)?;
         for rid in rids.iter() {
             unit.prepare(*rid)?;
         }
-        let required = self.required_of_group(id)?;
+        let required = self.required_of_any(&members)?;
         let device = Device::new(id, unit.index(), rids, required)?;
         let data = Arc::new(device, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
@@ -479,7 +482,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
         Ok(())
     }
 
-    fn pass_through(&self, data: &Arc<Device>, own: &Domain<F>) -> bool {
-        self.back_from_own(data, own)
+    fn pass_through(&self, data: &Arc<Device>, own: &Domain<F>) {
+        self.back_from_own(data, own);
     }
 }

@@ -113,6 +113,27 @@ impl Queue {
         self.broken.store(false, Relaxed);
     }
 
+    /// What a map reports whose invalidation ended with `done`. A unit that completes no commands may
+    /// still hold "absent" for the addresses: then the device faults. But what was in use before is
+    /// never used again, so most likely it walks the table and all is well, while a map that fails
+    /// for ever would stop the machine's disks.
+    #[inline]
+    pub(crate) fn mapped(&self, done: Result) -> Result {
+        if self.is_broken() {
+            return Ok(());
+        }
+        done
+    }
+
+    /// Its state in a word.
+    pub(crate) fn state_text(&self) -> &'static str {
+        if self.is_broken() {
+            "broken"
+        } else {
+            "ok"
+        }
+    }
+
     /// Did a wait time out?
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)

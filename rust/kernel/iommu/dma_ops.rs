@@ -142,8 +142,8 @@ pub trait DmaDriver: Driver {
     /// What the unit answers; the device is passed through as before then.
     fn translate(&self, dev: &Device, data: &Self::Device, own: &Self::Domain) -> Result;
 
-    /// Passes a device through again, if it is still in its own domain; `true` if it was.
-    fn pass_through(&self, data: &Self::Device, own: &Self::Domain) -> bool;
+    /// Passes a device through again, if it is still in its own domain.
+    fn pass_through(&self, data: &Self::Device, own: &Self::Domain);
 }
 
 /// A scatter list.

@@ -112,11 +112,11 @@ pub fn withdraw<T: DmaDriver>(dev: &Device) {
         return;
     };
     b.translated.store(false, Release);
-    let moved = driver.pass_through(b.data(), &own.data);
+    driver.pass_through(b.data(), &own.data);
     let ptr: *const DomainBox<T> = own;
-    // The core may have attached another domain by now; then the table is gone, too.
-    let is_here = b.domain.cmpxchg(ptr.cast_mut(), null_mut(), Full).is_ok();
-    if is_here || (!moved && b.domain.load(Acquire).is_null()) {
+    // The core may have attached another domain by now: that stays, and so does its table.
+    let _ = b.domain.cmpxchg(ptr.cast_mut(), null_mut(), Full);
+    if b.domain.load(Acquire).is_null() {
         // SAFETY: the device is alive and has no driver.
         unsafe { dma_table::uninstall(as_raw(dev)) };
     }

@@ -391,15 +391,7 @@ impl family::Unit for Unit {
         if !self.np_cache {
             return Ok(());
         }
-        let done = self.invalidate(did, range);
-        // A unit that completes no commands may still hold "absent" for these addresses: then the
-        // device faults. But what was in use before is never used again, so most likely it walks
-        // the table and all is well, while a map that fails for ever would stop the machine's
-        // disks.
-        if self.queue.is_broken() {
-            return Ok(());
-        }
-        done
+        self.queue.mapped(self.invalidate(did, range))
     }
 
     #[inline]
@@ -428,11 +420,7 @@ impl family::Unit for Unit {
             f,
             "  caches absent entries: {} commands: {} faults: {} was enabled before: {}",
             self.np_cache,
-            if self.queue.is_broken() {
-                "broken"
-            } else {
-                "ok"
-            },
+            self.queue.state_text(),
             self.faults.total(),
             self.hw.was_enabled()
         )

@@ -400,13 +400,7 @@ impl family::Unit for Unit {
         if !self.caps().caching_mode {
             return self.hw.flush_write_buffer();
         }
-        let done = self.invalidate(did, range);
-        // As with any unit that completes nothing: what was in use before is never used again, and
-        // a map that fails for ever would stop the machine's disks.
-        if self.queue.is_broken() {
-            return Ok(());
-        }
-        done
+        self.queue.mapped(self.invalidate(did, range))
     }
 
     #[inline]
@@ -440,11 +434,7 @@ impl family::Unit for Unit {
         writeln!(
             f,
             "  commands: {} faults: {} was enabled before: {}",
-            if self.queue.is_broken() {
-                "broken"
-            } else {
-                "ok"
-            },
+            self.queue.state_text(),
             self.faults.total(),
             self.hw.was_enabled()
         )
