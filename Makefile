@@ -3,7 +3,7 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 LLVM ?= 1
 
-.PHONY: modules modules_install clean demo check setup
+.PHONY: modules modules_install clean demo check bench setup
 
 modules modules_install clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) LLVM=$(LLVM) $@
@@ -16,3 +16,6 @@ demo:
 
 check:
 	@scripts/check $(SUITE)
+
+bench:
+	@scripts/bench
