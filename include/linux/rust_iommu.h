@@ -50,7 +50,7 @@ void *rust_helper_iommu_page_address(struct page *page);
 struct page *rust_helper_iommu_virt_to_page(const void *virt);
 pgprot_t rust_helper_iommu_pgprot_kernel(void);
 
-phys_addr_t rust_helper_iommu_sg_phys(struct scatterlist *sg);
+struct scatterlist *rust_helper_iommu_sg_step(struct scatterlist *sg, u64 *phys, u32 *len);
 void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsigned int len);
 
 const char *rust_iommu_param_unit(void);

@@ -141,9 +141,15 @@ struct page *rust_helper_iommu_virt_to_page(const void *virt)
 	return virt_to_page(virt);
 }
 
-phys_addr_t rust_helper_iommu_sg_phys(struct scatterlist *sg)
+/* What an entry of a list is, and the one after it; NULL after the last. */
+struct scatterlist *rust_helper_iommu_sg_step(struct scatterlist *sg, u64 *phys, u32 *len)
 {
-	return sg_phys(sg);
+	*phys = sg_phys(sg);
+	*len = sg->length;
+	if (sg_is_last(sg))
+		return NULL;
+	sg++;
+	return unlikely(sg_is_chain(sg)) ? sg_chain_ptr(sg) : sg;
 }
 
 void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsigned int len)

@@ -49,6 +49,7 @@ impl Range {
     };
 
     /// Makes a range from its inclusive ends, [`None`] if they are in the wrong order.
+    #[inline]
     pub const fn new(first: u64, last: u64) -> Option<Self> {
         if first <= last {
             // INVARIANT: just checked.
@@ -60,6 +61,7 @@ impl Range {
 
     /// Makes a range from a start and a length in bytes, [`None`] if it is empty or leaves the
     /// 64-bit space.
+    #[inline]
     pub const fn with_len(first: u64, len: u64) -> Option<Self> {
         if len == 0 {
             return None;
@@ -71,22 +73,26 @@ impl Range {
     }
 
     /// First byte.
+    #[inline]
     pub const fn first(&self) -> u64 {
         self.first
     }
 
     /// Last byte.
+    #[inline]
     pub const fn last(&self) -> u64 {
         self.last
     }
 
     /// Length in bytes, saturating at [`u64::MAX`] for the whole 64-bit space.
+    #[inline]
     pub const fn len_bytes(&self) -> u64 {
         self.last.wrapping_sub(self.first).saturating_add(1)
     }
 
     /// The smallest page-aligned range that covers this one: the start is rounded down and the
     /// end up, so that no byte of a firmware region is lost.
+    #[inline]
     pub const fn page_cover(&self) -> Self {
         // INVARIANT: `first` only shrinks and `last` only grows.
         Self {
@@ -96,11 +102,13 @@ impl Range {
     }
 
     /// Returns `true` if the two ranges share a byte.
+    #[inline]
     pub const fn overlaps(&self, other: &Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
     /// Returns `true` if `other` lies wholly inside this range.
+    #[inline]
     pub const fn contains(&self, other: &Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }

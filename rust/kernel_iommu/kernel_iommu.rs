@@ -20,10 +20,14 @@ pub mod io_unmanaged;
 pub mod irq_line;
 #[path = "../kernel/module_string.rs"]
 pub mod module_string;
+#[path = "../kernel/once_box.rs"]
+pub mod once_box;
 #[path = "../kernel/pci_topology.rs"]
 pub mod pci_topology;
 #[path = "../kernel/ratelimit.rs"]
 pub mod ratelimit;
+#[path = "../kernel/shared_word.rs"]
+pub mod shared_word;
 #[path = "../kernel/syscore.rs"]
 pub mod syscore;
 #[path = "../kernel/unit_irq.rs"]

@@ -11,7 +11,12 @@ use iommu_core::{
         Range,
         PAGE_SIZE, //
     },
-    pt::Format, //
+    pt::Format,
+    slab::{
+        Use,
+        CHUNK_SHIFT,
+        MOST_PAGES, //
+    }, //
 };
 use kernel::{
     error::code::*,
@@ -20,14 +25,10 @@ use kernel::{
 use kernel_iommu::{
     hw_pages::Gfp,
     iommu::{
-        device::{
-            dma_limit,
-            segment_boundary, //
-        },
+        device::dma_limit,
         dma_ops::{
             Direction,
-            Request,
-            SgList, //
+            Request, //
         }, //
     }, //
 };
@@ -35,13 +36,22 @@ use kernel_iommu::{
 use crate::{
     domain::{
         map_errno,
+        refused,
+        Mismatch,
+        Object,
         PagingDomain, //
     },
-    glue::Show, //
+    glue::{
+        this_cpu,
+        Show, //
+    }, //
 };
 
-/// The largest mapping: one window of the allocator.
-pub(crate) const MAX_MAPPING: usize = 128 << 20;
+/// The largest mapping.
+// CAST (both): u32 fits usize.
+pub(crate) const MAX_MAPPING: usize = MOST_PAGES as usize * PAGE_SIZE as usize;
+/// Bytes of a chunk less one: where a superpage begins.
+const IN_CHUNK: u64 = (1 << CHUNK_SHIFT) - 1;
 
 /// What a unit family does for the DMA API.
 pub(crate) trait Flush<F: Format> {
@@ -51,7 +61,8 @@ pub(crate) trait Flush<F: Format> {
     fn after_unmap(&self, domain: &PagingDomain<F>, range: Range) -> Result;
 }
 
-fn perm(dir: Direction) -> Perm {
+#[inline]
+pub(crate) fn perm(dir: Direction) -> Perm {
     Perm {
         read: dir.device_reads,
         write: dir.device_writes,
@@ -59,16 +70,40 @@ fn perm(dir: Direction) -> Perm {
 }
 
 /// The whole pages around `len` bytes at `at`: offset in the first page, number of pages.
+///
+/// # Errors
+///
+/// `EINVAL`: none, or too many for any mapping.
 #[inline]
-fn pages_around(at: u64, len: usize) -> Result<(u64, u32)> {
+pub(crate) fn pages_around(at: u64, len: usize) -> Result<(u64, u32)> {
     let offset = at & (PAGE_SIZE - 1);
-    // CAST: usize is not wider than u64.
-    let bytes = offset.checked_add(len as u64).ok_or(EINVAL)?;
-    let pages = u32::try_from(bytes.div_ceil(PAGE_SIZE)).map_err(|_| EINVAL)?;
-    if len == 0 {
+    if len.wrapping_sub(1) >= MAX_MAPPING {
         return Err(EINVAL);
     }
-    Ok((offset, pages))
+    // CAST (both): a mapping has some million pages at most.
+    Ok((
+        offset,
+        ((offset + len as u64 + PAGE_SIZE - 1) / PAGE_SIZE) as u32,
+    ))
+}
+
+/// The range of `pages` pages from `iova` on.
+#[inline]
+fn range(iova: u64, pages: usize) -> Result<Range> {
+    // CAST: usize is not wider than u64.
+    Range::with_len(iova, pages as u64 * PAGE_SIZE).ok_or(EINVAL)
+}
+
+/// Takes addresses for so many pages, below the limit of the request's device.
+#[inline]
+pub(crate) fn take<'a, F: Format>(
+    domain: &'a PagingDomain<F>,
+    req: &Request<'_>,
+    pages: u32,
+) -> Result<Object<'a>> {
+    let limit = dma_limit(req.dev, req.coherent).min(domain.last_iova());
+    let space = domain.space().ok_or(EINVAL)?;
+    space.alloc(this_cpu(), pages, limit).map_err(refused)
 }
 
 /// Maps one physically contiguous buffer; returns the DMA address of its first byte.
@@ -81,56 +116,87 @@ pub(crate) fn map<F: Format>(
     len: usize,
 ) -> Result<u64> {
     let (offset, pages) = pages_around(phys, len)?;
-    let bytes = u64::from(pages) * PAGE_SIZE;
-    let iova = domain.alloc_iova(pages, dma_limit(req.dev, req.coherent), u64::MAX)?;
-    let range = Range::with_len(iova, bytes).ok_or(EINVAL)?;
-    let mapped = domain
-        .map(
-            iova,
-            phys & !(PAGE_SIZE - 1),
-            bytes,
-            perm(req.dir),
-            Gfp::Atomic,
-        )
-        .map_err(|e| map_errno(&e))
-        .and_then(|()| unit.after_map(domain, range));
-    match mapped {
-        Ok(()) => Ok(iova | offset),
-        Err(e) => {
-            give_up(unit, domain, range);
-            Err(e)
-        }
+    if pages > IN_CHUNK as u32 / PAGE_SIZE as u32 {
+        return map_large(unit, domain, req, phys, pages).map(|iova| iova | offset);
     }
+    let object = take(domain, &req, pages)?;
+    // CAST: u32 fits usize.
+    let count = pages as usize;
+    let mapped = match object.used_for {
+        Use::Objects { .. } => domain.leaf_table(&object).map(|table| {
+            let item = object.first_item();
+            domain.fill(table, item, phys - offset, count, perm(req.dir));
+            domain.written(table, item, count);
+        }),
+        _ => domain
+            .map(
+                object.iova,
+                phys - offset,
+                u64::from(pages) * PAGE_SIZE,
+                perm(req.dir),
+                Gfp::Atomic,
+            )
+            .map_err(|e| map_errno(&e)),
+    };
+    finish(unit, domain, &object, count, mapped)?;
+    Ok(object.iova | offset)
 }
 
-/// Maps pieces of whole pages into one range. `pieces` gives for each its place in the range, its
-/// first byte's page address and its length, both in whole pages.
-fn map_pieces<F: Format>(
+/// Maps a buffer of 2 MiB at least so that its superpages are the IOMMU's, too.
+#[cold]
+fn map_large<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     req: Request<'_>,
+    phys: u64,
     pages: u32,
-    pieces: impl Iterator<Item = (u64, u64, u64)>,
 ) -> Result<u64> {
-    let limit = dma_limit(req.dev, req.coherent);
-    let iova = domain.alloc_iova(pages, limit, u64::MAX)?;
-    let range = Range::with_len(iova, u64::from(pages) * PAGE_SIZE).ok_or(EINVAL)?;
-    let mut mapped = Ok(());
-    for (at, phys, len) in pieces {
-        mapped = domain.map(iova + at, phys, len, perm(req.dir), Gfp::Atomic);
-        if mapped.is_err() {
-            break;
-        }
-    }
-    let mapped = mapped
+    let phys = phys & !(PAGE_SIZE - 1);
+    let skip = phys & IN_CHUNK;
+    // CAST (both): 9 bits; u32 fits usize.
+    let object = take(domain, &req, pages + (skip / PAGE_SIZE) as u32)?;
+    let (iova, len) = (object.iova + skip, u64::from(pages) * PAGE_SIZE);
+    let mapped = domain
+        .map(iova, phys, len, perm(req.dir), Gfp::Atomic)
         .map_err(|e| map_errno(&e))
-        .and_then(|()| unit.after_map(domain, range));
-    match mapped {
-        Ok(()) => Ok(iova),
-        Err(e) => {
-            give_up(unit, domain, range);
-            Err(e)
-        }
+        .and_then(|()| unit.after_map(domain, range(iova, pages as usize)?));
+    if let Err(e) = mapped {
+        release_run(unit, domain, &object, iova, len);
+        return Err(e);
+    }
+    Ok(iova)
+}
+
+/// Ends a mapping: units see it, or nothing of it is left.
+#[inline]
+pub(crate) fn finish<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+    mapped: Result,
+) -> Result {
+    mapped
+        .and_then(|()| unit.after_map(domain, range(object.iova, pages)?))
+        .inspect_err(|_| give_up(unit, domain, object, pages))
+}
+
+/// Takes back what a failed mapping has done.
+#[cold]
+fn give_up<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+) {
+    match object.used_for {
+        Use::Objects { .. } => match domain.clear(object, None) {
+            Ok(n) => release(unit, domain, object, n),
+            // Nothing was written.
+            Err(_) => release_clean(domain, object),
+        },
+        // CAST: usize is not wider than u64.
+        _ => release_run(unit, domain, object, object.iova, pages as u64 * PAGE_SIZE),
     }
 }
 
@@ -142,96 +208,150 @@ pub(crate) fn map_pages<F: Format>(
     pages: &[u64],
 ) -> Result<u64> {
     let count = u32::try_from(pages.len()).map_err(|_| EINVAL)?;
+    let object = take(domain, &req, count)?;
     let pieces = pages
         .iter()
         .zip((0u64..).step_by(PAGE_SIZE as usize))
         .map(|(phys, at)| (at, *phys, PAGE_SIZE));
-    map_pieces(unit, domain, req, count, pieces)
+    map_pieces(unit, domain, &object, perm(req.dir), pages.len(), pieces)?;
+    Ok(object.iova)
 }
 
-/// Where the entries of a scatter list go in one range: each on a page of its own, none across
-/// the device's segment boundary.
-struct Layout {
-    boundary: u64,
-    next: u64,
-}
-
-impl Layout {
-    fn new(boundary: u64) -> Self {
-        Self { boundary, next: 0 }
-    }
-
-    /// Places an entry of `len` bytes at `phys`: the start of its first page in the range, the
-    /// number of bytes of its pages.
-    fn place(&mut self, phys: u64, len: u32) -> Result<(u64, u64)> {
-        // CAST: u32 fits usize.
-        let (_, pages) = pages_around(phys, (len as usize).max(1))?;
-        let bytes = u64::from(pages) * PAGE_SIZE;
-        let last = self.next.checked_add(bytes - 1).ok_or(EINVAL)?;
-        // The range itself starts at a multiple of its size, so its own offsets decide.
-        if (self.next & !self.boundary) != (last & !self.boundary) {
-            self.next = (self.next | self.boundary).checked_add(1).ok_or(EINVAL)?;
-        }
-        let at = self.next;
-        self.next = at.checked_add(bytes).ok_or(EINVAL)?;
-        Ok((at, bytes))
-    }
-}
-
-/// Maps a scatter list into one range and stores the entries' addresses.
-pub(crate) fn map_list<F: Format>(
+/// Maps pieces of whole pages into an object. `pieces` gives for each its place there, the address
+/// of its first page and its length.
+#[inline]
+pub(crate) fn map_pieces<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
-    req: Request<'_>,
-    list: &SgList<'_>,
+    object: &Object<'_>,
+    perm: Perm,
+    pages: usize,
+    mut pieces: impl Iterator<Item = (u64, u64, u64)>,
 ) -> Result {
-    let boundary = segment_boundary(req.dev) | (PAGE_SIZE - 1);
-    let mut layout = Layout::new(boundary);
-    for e in list.iter() {
-        layout.place(e.phys(), e.len_bytes())?;
-    }
-    let pages = u32::try_from(layout.next / PAGE_SIZE).map_err(|_| EINVAL)?;
-    let mut layout = Layout::new(boundary);
-    let pieces = list.iter().filter_map(|e| {
-        let phys = e.phys();
-        let (at, bytes) = layout.place(phys, e.len_bytes()).ok()?;
-        Some((at, phys & !(PAGE_SIZE - 1), bytes))
-    });
-    let iova = map_pieces(unit, domain, req, pages, pieces)?;
-    let mut layout = Layout::new(boundary);
-    for e in list.iter() {
-        let phys = e.phys();
-        let (at, _) = layout.place(phys, e.len_bytes())?;
-        e.set_dma_address(iova + at + (phys & (PAGE_SIZE - 1)));
-    }
-    Ok(())
+    let mapped = match object.used_for {
+        Use::Objects { .. } => domain.leaf_table(object).map(|table| {
+            let item = object.first_item();
+            for (at, phys, len) in pieces {
+                // CAST (both): an object has 1 MiB at most.
+                let (at, count) = ((at / PAGE_SIZE) as usize, (len / PAGE_SIZE) as usize);
+                domain.fill(table, item + at, phys, count, perm);
+            }
+            domain.written(table, item, pages);
+        }),
+        _ => pieces.try_for_each(|(at, phys, len)| {
+            domain
+                .map(object.iova + at, phys, len, perm, Gfp::Atomic)
+                .map_err(|e| map_errno(&e))
+        }),
+    };
+    finish(unit, domain, object, pages, mapped)
 }
 
-/// Unmaps `len` bytes at the DMA address `addr`, holes of a scatter list's layout included.
-/// Returns `false` if nothing was mapped there.
+/// Unmaps `len` bytes at the DMA address `addr`, or all that was mapped there at once. Returns `false`
+/// if nothing was.
 #[inline]
 pub(crate) fn unmap<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     addr: u64,
-    len: usize,
+    len: Option<usize>,
 ) -> bool {
-    let Ok((_, pages)) = pages_around(addr, len) else {
+    let Some(space) = domain.space() else {
         return false;
     };
-    match Range::with_len(addr & !(PAGE_SIZE - 1), u64::from(pages) * PAGE_SIZE) {
-        Some(range) => give_up(unit, domain, range),
-        None => false,
+    let pages = match len.map(|len| pages_around(addr, len)) {
+        // CAST: u32 fits usize.
+        Some(Ok((_, pages))) => Some(pages as usize),
+        Some(Err(_)) => return report(addr, Mismatch::Longer),
+        None => None,
+    };
+    let object = match space.object(addr & !(PAGE_SIZE - 1)) {
+        Ok(object) => object,
+        Err(e) => return report(addr, Mismatch::Wild(e)),
+    };
+    match object.used_for {
+        Use::Objects { .. } => match domain.clear(&object, pages) {
+            Ok(n) => release(unit, domain, &object, n),
+            Err(e) => return report(addr, e),
+        },
+        _ => return unmap_run(unit, domain, &object, addr & !(PAGE_SIZE - 1), pages),
+    }
+    true
+}
+
+/// Says once that a driver unmaps what it has not mapped.
+#[cold]
+fn report(addr: u64, e: Mismatch) -> bool {
+    kernel::pr_warn_once!(
+        "DMA API: unmap of {:#x} that does not match a mapping: {:?}\n",
+        addr,
+        e
+    );
+    false
+}
+
+/// Invalidates the first pages of an object, whose items are clear, and gives it back.
+#[inline]
+fn release<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+) {
+    match range(object.iova, pages).and_then(|r| unit.after_unmap(domain, r)) {
+        Ok(()) => release_clean(domain, object),
+        // CAST: usize is not wider than u64.
+        Err(_) => domain.quarantine(pages as u64),
     }
 }
 
-/// Clears what is mapped in `range`, invalidates it, and frees the addresses.
-fn give_up<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, range: Range) -> bool {
-    let len = range.len_bytes();
+/// Gives an object back that no unit has translations of.
+#[inline]
+fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) {
+    if let Some(Err(e)) = domain.space().map(|space| space.free(object)) {
+        report(object.iova, Mismatch::Wild(e));
+    }
+}
+
+/// Unmaps a run, of which `iova` is where the mapping begins.
+#[cold]
+fn unmap_run<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    iova: u64,
+    pages: Option<usize>,
+) -> bool {
+    let end = object.iova + u64::from(object.pages()) * PAGE_SIZE;
+    if domain.lookup(iova).is_none() {
+        return report(iova, Mismatch::NotMapped);
+    }
+    // CAST (both): usize is not wider than u64.
+    let mut len = pages.map_or(end - iova, |n| n as u64 * PAGE_SIZE);
+    if len > end - iova {
+        return report(iova, Mismatch::Longer);
+    }
+    if domain.lookup(iova + len).is_some() && iova + len < end {
+        domain.report_partial(iova, pages.unwrap_or(0));
+        len = end - iova;
+    }
+    release_run(unit, domain, object, iova, len);
+    true
+}
+
+/// Clears what is mapped in a part of a run, invalidates it, and gives the run back.
+#[cold]
+fn release_run<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    iova: u64,
+    len: u64,
+) {
     let mut done = 0;
     let mut cleared: Option<Range> = None;
     while done < len {
-        let u = domain.unmap(range.first() + done, len - done);
+        let u = domain.unmap(iova + done, len - done);
         if let Some(c) = u.cleared {
             cleared = match cleared {
                 None => Some(c),
@@ -241,21 +361,13 @@ fn give_up<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, range: Ran
         // A hole is one page at least.
         done += u.bytes.max(PAGE_SIZE);
     }
-    let flushed = match cleared {
-        Some(c) => unit.after_unmap(domain, c),
-        None => Ok(()),
-    };
-    if flushed.is_err() {
-        domain.quarantine(len / PAGE_SIZE);
-        return cleared.is_some();
+    match cleared.map_or(Ok(()), |c| unit.after_unmap(domain, c)) {
+        Ok(()) => release_clean(domain, object),
+        Err(_) => {
+            if let Some(c) = cleared {
+                pr_debug!("quarantined {}\n", Show(c));
+            }
+            domain.quarantine(len / PAGE_SIZE);
+        }
     }
-    if let Err(e) = domain.free_iova(range) {
-        kernel::pr_warn_once!(
-            "DMA API: unmap of {} that does not match a mapping: {:?}\n",
-            Show(range),
-            e
-        );
-        return false;
-    }
-    cleared.is_some()
 }

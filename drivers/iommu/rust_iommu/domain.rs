@@ -9,17 +9,13 @@ use iommu_core::{
         Iova,
         Oa,
         Perm,
-        Range, //
+        Range,
+        PAGE_SIZE, //
     },
     id::DomainId,
-    iova::{
-        Allocator,
-        BadFree,
-        Refusal,
-        Request, //
-    },
     pt::{
         self,
+        leaf,
         Format,
         MapError,
         MapFailure,
@@ -27,6 +23,11 @@ use iommu_core::{
         TableMem,
         Unmapped,
         ITEMS, //
+    },
+    slab::{
+        self,
+        Refusal,
+        Wild, //
     },
 };
 use kernel::{
@@ -41,6 +42,9 @@ use kernel::{
             Full,
             Relaxed, //
         },
+        barrier::{
+            smp_mb, //
+        },
         Arc,
         Mutex,
         SpinLockIrq, //
@@ -48,25 +52,30 @@ use kernel::{
 };
 use kernel_iommu::{
     hw_pages::Gfp,
-    iommu::table::TablePage, //
+    iommu::table::TablePage,
+    once_box::OnceBox, //
 };
 
 use crate::{
     family::Shape,
     glue::{
+        Kernel,
         Slots,
-        Tables,
-        Window, //
+        Space,
+        Tables, //
     }, //
 };
 
 /// Units one machine can have; the largest servers have a few dozen.
 pub(crate) const MAX_UNITS: usize = 64;
-/// Windows of 128 MiB in a domain's own IOVA space: 64 GiB of live mappings.
-const WINDOWS: usize = 512;
+/// Windows that a domain's space has to leave out: a host bridge has a handful, firmware names some.
+const MAX_RESERVED: usize = 64;
 /// Domain IDs 0 to 3 are not handed out: 0 has meanings of its own on some units, the static
 /// domains use the others.
 const FIRST_FREE_ID: usize = 4;
+
+/// An object of a domain's space.
+pub(crate) type Object<'a> = slab::Object<'a, Kernel>;
 
 /// The domain IDs of a machine.
 #[pin_data]
@@ -113,11 +122,11 @@ impl Drop for OwnedId {
     }
 }
 
-/// The IOVA space of a domain whose DMA API we serve.
-#[pin_data]
-struct Space {
-    #[pin]
-    allocator: SpinLockIrq<Allocator<Slots, Window>>,
+/// The addresses of a domain whose DMA API we serve.
+struct Served {
+    space: Space,
+    /// What is kept out of it for good.
+    reserved: Pin<KBox<SpinLockIrq<KVec<Range>>>>,
 }
 
 /// A paging domain with tables of format `F`.
@@ -127,11 +136,12 @@ pub(crate) struct PagingDomain<F: Format> {
     /// A unit does not look into the processor's caches when it walks.
     flush: bool,
     id: OwnedId,
-    space: Pin<KBox<Space>>,
+    /// There once our DMA API serves a device of the domain; the core's mappings are claims then.
+    served: OnceBox<Served>,
     /// Requester IDs attached through each unit.
     users: [Atomic<u32>; MAX_UNITS],
-    /// Our DMA API serves a device of the domain, so the core's mappings are claims.
-    served: Atomic<bool>,
+    /// The units that have any, a bit each.
+    units: Atomic<u64>,
     /// Pages whose addresses are never used again, as their invalidation was not confirmed.
     quarantined: Atomic<u64>,
     _format: PhantomData<F>,
@@ -141,13 +151,6 @@ impl<F: Format> PagingDomain<F> {
     /// Makes an empty domain that a unit with this shape can walk.
     pub(crate) fn new(ids: Arc<DomainIds>, shape: &Shape) -> Result<Self> {
         let id = OwnedId::new(ids)?;
-        let slots = Slots::new(WINDOWS)?;
-        let space = KBox::pin_init(
-            pin_init!(Space {
-                allocator <- new_spinlock_irq!(Allocator::new(slots)),
-            }),
-            GFP_KERNEL,
-        )?;
         let tables = Tables {
             gfp: Gfp::Kernel,
             flush: shape.flush,
@@ -163,9 +166,9 @@ impl<F: Format> PagingDomain<F> {
             last_iova: shape.last_iova.min(pt::last_iova(shape.levels)),
             flush: shape.flush,
             id,
-            space,
+            served: OnceBox::new(),
             users: [const { Atomic::new(0) }; MAX_UNITS],
-            served: Atomic::new(false),
+            units: Atomic::new(0),
             quarantined: Atomic::new(0),
             _format: PhantomData,
         })
@@ -214,33 +217,65 @@ impl<F: Format> PagingDomain<F> {
     /// Counts a user behind a unit, before its entry points here.
     pub(crate) fn add_user(&self, unit: usize) {
         if let Some(n) = self.users.get(unit) {
-            // ORDERING: full, so that an invalidation that misses this user has run before the
-            // user's entry could be read.
             n.fetch_add(1u32, Full);
+            self.set_unit(unit, true);
         }
     }
 
     /// Counts a user off, after its entry has left and the domain was invalidated.
     pub(crate) fn remove_user(&self, unit: usize) {
         if let Some(n) = self.users.get(unit) {
-            n.fetch_sub(1u32, Full);
+            if n.fetch_sub(1u32, Full) == 1 {
+                self.set_unit(unit, false);
+                // Another device may have come meanwhile.
+                if n.load(Relaxed) != 0 {
+                    self.set_unit(unit, true);
+                }
+            }
         }
     }
 
-    /// Does a unit have users of the domain?
+    fn set_unit(&self, unit: usize, used: bool) {
+        // CAST: below 64.
+        let bit = 1u64 << (unit as u32 & 63);
+        let mut now = self.units.load(Relaxed);
+        loop {
+            let new = if used { now | bit } else { now & !bit };
+            // ORDERING: full, so that an invalidation that misses this user has run before the
+            // user's entry could be read.
+            match self.units.cmpxchg(now, new, Full) {
+                Ok(_) => return,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// The units that have users of the domain, a bit each.
     #[inline]
-    pub(crate) fn is_used_by(&self, unit: usize) -> bool {
-        self.users.get(unit).is_some_and(|n| n.load(Relaxed) != 0)
+    pub(crate) fn units(&self) -> u64 {
+        self.units.load(Relaxed)
     }
 
-    /// Says that our DMA API serves a device of this domain from now on.
-    pub(crate) fn serve(&self) {
-        self.served.store(true, Relaxed);
+    /// Makes a space of addresses for our DMA API, unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn serve(&self) -> Result {
+        if self.served.get().is_none() {
+            let served = Served {
+                space: Space::new(self.last_iova, Slots::new()?).map_err(refused)?,
+                reserved: KBox::pin_init(new_spinlock_irq!(KVec::new()), GFP_KERNEL)?,
+            };
+            self.served.set(KBox::new(served, GFP_KERNEL)?);
+        }
+        Ok(())
     }
 
-    /// Does our DMA API serve a device of this domain?
-    pub(crate) fn is_served(&self) -> bool {
-        self.served.load(Relaxed)
+    /// The space of addresses, if our DMA API serves a device of this domain.
+    #[inline]
+    pub(crate) fn space(&self) -> Option<&Space> {
+        self.served.get().map(|s| &s.space)
     }
 
     /// Maps a range. Any context, with `Gfp::Atomic`.
@@ -268,51 +303,138 @@ impl<F: Format> PagingDomain<F> {
         pt::lookup::<F, _>(&self.tables(Gfp::Atomic), self.root, Iova(iova)).map(|(oa, _, _)| oa.0)
     }
 
-    /// Runs `f` on the allocator until it needs no new window.
-    fn with_space<R>(
-        &self,
-        gfp: Gfp,
-        f: impl Fn(&mut Allocator<Slots, Window>) -> Result<R, Refusal>,
-    ) -> Result<R> {
-        loop {
-            let window = match f(&mut self.space.allocator.lock()) {
-                Ok(r) => return Ok(r),
-                Err(Refusal::Full) => return Err(ENOMEM),
-                Err(Refusal::Impossible) => return Err(EINVAL),
-                Err(Refusal::NeedWindow(window)) => window,
-            };
-            let bits = Window::new(gfp)?;
-            // A bitmap that lost the race is dropped after the lock, at the end of the statement.
-            let _surplus = self.space.allocator.lock().install(window, bits);
+    /// The table of single pages that an object's chunk has; made with all that leads to it when the
+    /// chunk is first used.
+    #[inline]
+    pub(crate) fn leaf_table(&self, object: &Object<'_>) -> Result<TablePage> {
+        let tables = self.tables(Gfp::Atomic);
+        match object.chunk.leaf() {
+            0 => self.first_leaf_table(object, &tables),
+            leaf => Ok(tables.table_at(Oa(leaf))),
         }
     }
 
-    /// Takes addresses for `pages` pages below `limit` that do not cross `boundary`.
+    #[cold]
+    fn first_leaf_table(&self, object: &Object<'_>, tables: &Tables) -> Result<TablePage> {
+        let table = leaf::leaf_table::<F, _>(tables, self.root, Iova(object.iova))
+            .map_err(|e| errno(&e))?;
+        object.chunk.set_leaf(tables.oa(table).0);
+        Ok(table)
+    }
+
+    /// Fills pages of an object, from its page `at` on. Not flushed: [`Self::written`] is.
     #[inline]
-    pub(crate) fn alloc_iova(&self, pages: u32, limit: u64, boundary: u64) -> Result<u64> {
-        let req = Request {
+    pub(crate) fn fill(&self, table: TablePage, item: usize, oa: u64, pages: usize, perm: Perm) {
+        let tables = self.tables(Gfp::Atomic);
+        leaf::fill::<F, _>(
+            &tables,
+            table,
+            item,
+            Oa(oa),
             pages,
-            limit: limit.min(self.last_iova()),
-            boundary,
-        };
-        self.with_space(Gfp::Atomic, |a| a.alloc(req)).map(|i| i.0)
+            perm,
+            self.root.page_sizes,
+        );
     }
 
-    /// Gives addresses back after their invalidation.
+    /// Makes written items visible to units that do not look into the processor's caches.
     #[inline]
-    pub(crate) fn free_iova(&self, range: Range) -> Result<(), BadFree> {
-        self.space.allocator.lock().release(range)
+    pub(crate) fn written(&self, table: TablePage, item: usize, pages: usize) {
+        self.tables(Gfp::Atomic).written(table, item, pages);
     }
 
-    /// Takes exact addresses for a mapping the core makes.
-    pub(crate) fn claim(&self, range: Range, gfp: Gfp) -> Result {
-        self.with_space(gfp, |a| a.claim(range))
-            .map_err(|e| if e == ENOMEM { EEXIST } else { e })
+    /// Clears an object's pages; with `pages` all that was mapped at once. Returns their number.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`]; what is mapped stays mapped, but where only a part was to be unmapped.
+    #[inline]
+    pub(crate) fn clear(
+        &self,
+        object: &Object<'_>,
+        pages: Option<usize>,
+    ) -> Result<usize, Mismatch> {
+        let tables = self.tables(Gfp::Atomic);
+        let (first, room) = (object.first_item(), object.pages() as usize); // CAST: 256 at most.
+        let table = match object.chunk.leaf() {
+            0 => return Err(Mismatch::NotMapped),
+            leaf => tables.table_at(Oa(leaf)),
+        };
+        let count = match pages {
+            Some(n) if n > room => return Err(Mismatch::Longer),
+            Some(n) if n < room && tables.load(table, first + n) != 0 => {
+                self.report_partial(object.iova, n);
+                leaf::extent(&tables, table, first, room)
+            }
+            Some(n) => n,
+            None => leaf::extent(&tables, table, first, room),
+        };
+        leaf::clear(&tables, table, first, count).map_err(|_| Mismatch::NotMapped)?;
+        tables.written(table, first, count);
+        if count > 1 {
+            // ORDERING: the items are clear before anyone looks which units there are to be told;
+            // pairs with `set_unit`. The exchange of a single item is a barrier itself.
+            smp_mb(Full);
+        }
+        Ok(count)
+    }
+
+    /// Says that a driver has unmapped less than it mapped. The rest goes, too.
+    #[cold]
+    pub(crate) fn report_partial(&self, iova: u64, pages: usize) {
+        kernel::pr_warn_once!(
+            "DMA API: {} pages unmapped at {:#x}, where more were mapped at once; all of them are unmapped\n",
+            pages,
+            iova
+        );
+    }
+
+    /// Takes exact addresses for a mapping the core makes; what is reserved for it anyway is fine.
+    pub(crate) fn claim(&self, range: Range) -> Result {
+        match self.served.get() {
+            Some(s) if !s.is_reserved(&range) => {
+                s.space.claim(range).map_err(|e| match refused(e) {
+                    ENOMEM if e == Refusal::Full => EEXIST,
+                    e => e,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a claim back, after the invalidation.
+    pub(crate) fn unclaim(&self, range: Range) {
+        if let Some(s) = self.served.get().filter(|s| !s.is_reserved(&range)) {
+            s.space.unclaim(range);
+        }
     }
 
     /// Keeps a range out of our allocations for good.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` if some of it is in use.
     pub(crate) fn reserve(&self, range: Range) -> Result {
-        self.with_space(Gfp::Kernel, |a| a.reserve(range))
+        self.serve()?;
+        let served = self.served.get().ok_or(ENOMEM)?;
+        let range = range.page_cover();
+        if served.is_reserved(&range) {
+            return Ok(());
+        }
+        let mut more = KVec::with_capacity(MAX_RESERVED, GFP_KERNEL)?;
+        {
+            let mut all = served.reserved.lock();
+            if all.capacity() == 0 {
+                core::mem::swap(&mut *all, &mut more);
+            }
+            all.push_within_capacity(range).map_err(|_| ENOMEM)?;
+        }
+        // What lies in several windows is in one of them by now, in part.
+        match served.space.reserve(range) {
+            Err(Refusal::Full) if !served.overlaps_another(&range) => Err(EBUSY),
+            Err(Refusal::NoMemory) => Err(ENOMEM),
+            _ => Ok(()),
+        }
     }
 
     /// Leaks addresses that could not be invalidated.
@@ -333,9 +455,46 @@ impl<F: Format> Drop for PagingDomain<F> {
     }
 }
 
+impl Served {
+    fn is_reserved(&self, range: &Range) -> bool {
+        self.reserved.lock().iter().any(|r| r.contains(range))
+    }
+
+    fn overlaps_another(&self, range: &Range) -> bool {
+        let all = self.reserved.lock();
+        all.iter()
+            .filter(|r| *r != range)
+            .any(|r| r.overlaps(range))
+            || range.first() < PAGE_SIZE
+    }
+}
+
+/// An unmap that does not match a mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mismatch {
+    /// Nothing is mapped there, or not any more.
+    NotMapped,
+    /// More than was mapped at once.
+    Longer,
+    /// No such object.
+    Wild(#[expect(dead_code, reason = "shown")] Wild),
+}
+
+/// The errno of a refusal.
+pub(crate) fn refused(e: Refusal) -> Error {
+    match e {
+        Refusal::Full | Refusal::NoMemory => ENOMEM,
+        Refusal::Impossible => EINVAL,
+    }
+}
+
 /// The errno of a failed mapping.
 pub(crate) fn map_errno(e: &MapFailure) -> Error {
-    match e.cause {
+    errno(&e.cause)
+}
+
+fn errno(e: &MapError) -> Error {
+    match e {
         MapError::NoMemory => ENOMEM,
         MapError::AlreadyMapped(_) => EEXIST,
         MapError::BadRange => EINVAL,

@@ -5,13 +5,24 @@
 
 use iommu_core::{
     addr::Oa,
-    iova,
-    pt::TableMem, //
+    pt::TableMem,
+    slab::{
+        self,
+        CpuSlots, //
+    }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    cpu::{
+        self,
+        CpuId, //
+    },
+    prelude::*, //
+};
 use kernel_iommu::{
     hw_pages::Gfp,
-    iommu::table::TablePage, //
+    iommu::table::TablePage,
+    once_box::OnceBox,
+    shared_word::SharedWord, //
 };
 
 /// Table pages of the kernel.
@@ -69,6 +80,11 @@ impl TableMem for Tables {
     }
 
     #[inline]
+    fn swap(&self, table: TablePage, index: usize, word: u64) -> u64 {
+        table.swap(index, word)
+    }
+
+    #[inline]
     fn written(&self, table: TablePage, first: usize, count: usize) {
         if self.flush {
             table.flush(first, count);
@@ -86,50 +102,96 @@ impl<T: core::fmt::Display> kernel::fmt::Display for Show<T> {
     }
 }
 
-/// The bitmap of an IOVA window.
-pub(crate) struct Window(KBox<iova::Bits>);
+/// The allocator's building blocks.
+pub(crate) struct Kernel;
 
-impl Window {
-    /// Allocates an empty bitmap.
-    pub(crate) fn new(gfp: Gfp) -> Result<Self> {
-        Ok(Self(KBox::new([0; iova::WORDS], gfp.flags())?))
+/// A word that CPUs share.
+pub(crate) struct KernelWord(SharedWord);
+
+impl slab::Word for KernelWord {
+    #[inline]
+    fn new(value: u64) -> Self {
+        Self(SharedWord::new(value))
+    }
+
+    #[inline]
+    fn load(&self) -> u64 {
+        self.0.load()
+    }
+
+    #[inline]
+    fn store(&self, value: u64) {
+        self.0.store(value);
+    }
+
+    #[inline]
+    fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value)
+    }
+
+    #[inline]
+    fn cas(&self, old: u64, new: u64) -> Result<(), u64> {
+        self.0.cas(old, new)
     }
 }
 
-impl AsRef<iova::Bits> for Window {
-    fn as_ref(&self) -> &iova::Bits {
-        &self.0
+/// A part that is made when it is first needed, from memory for which nobody sleeps.
+pub(crate) struct Part<T>(OnceBox<T>);
+
+impl<T: Send + Sync> slab::Link<T> for Part<T> {
+    #[inline]
+    fn empty() -> Self {
+        Self(OnceBox::new())
+    }
+
+    #[inline]
+    fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    fn get_or_make(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.0.get_or_make(Gfp::Atomic, make)
     }
 }
 
-impl AsMut<iova::Bits> for Window {
-    fn as_mut(&mut self) -> &mut iova::Bits {
-        &mut self.0
-    }
+impl slab::Env for Kernel {
+    type Word = KernelWord;
+    type Link<T: Send + Sync + 'static> = Part<T>;
 }
 
-/// The table of windows.
-pub(crate) struct Slots(KVVec<iova::Slot<Window>>);
+/// The slots of all CPUs.
+pub(crate) struct Slots(KVVec<CpuSlots<Kernel>>);
 
 impl Slots {
-    /// A table of `count` windows without bitmaps.
-    pub(crate) fn new(count: usize) -> Result<Self> {
-        let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            slots.push(iova::Slot::EMPTY, GFP_KERNEL)?;
+    /// Empty slots for as many CPUs as the machine can have.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        // CAST: u32 fits usize.
+        let cpus = cpu::nr_cpu_ids() as usize;
+        let mut slots = KVVec::with_capacity(cpus, GFP_KERNEL)?;
+        for _ in 0..cpus {
+            slots.push(CpuSlots::new(), GFP_KERNEL)?;
         }
         Ok(Self(slots))
     }
 }
 
-impl AsRef<[iova::Slot<Window>]> for Slots {
-    fn as_ref(&self) -> &[iova::Slot<Window>] {
+impl AsRef<[CpuSlots<Kernel>]> for Slots {
+    #[inline]
+    fn as_ref(&self) -> &[CpuSlots<Kernel>] {
         &self.0
     }
 }
 
-impl AsMut<[iova::Slot<Window>]> for Slots {
-    fn as_mut(&mut self) -> &mut [iova::Slot<Window>] {
-        &mut self.0
-    }
+/// The addresses of a domain.
+pub(crate) type Space = slab::Space<Kernel, Slots>;
+
+/// The CPU that runs this, or has a moment ago.
+#[inline]
+pub(crate) fn this_cpu() -> usize {
+    // CAST: u32 fits usize.
+    CpuId::current().as_u32() as usize
 }

@@ -184,8 +184,17 @@ impl<F: Family> Iommu<F> {
 
     /// The units that have users of a domain.
     #[inline]
-    fn users<'a>(&'a self, domain: &'a Domain<F>) -> impl Iterator<Item = &'a Arc<F::Unit>> {
-        self.units.iter().filter(|u| domain.is_used_by(u.index()))
+    fn users<'a>(&'a self, domain: &Domain<F>) -> impl Iterator<Item = &'a Arc<F::Unit>> {
+        let mut units = domain.units();
+        core::iter::from_fn(move || {
+            if units == 0 {
+                return None;
+            }
+            // CAST: below 64.
+            let index = units.trailing_zeros() as usize;
+            units &= units - 1;
+            self.units.get(index)
+        })
     }
 
     /// Drops everything that units hold of a domain.

@@ -10,11 +10,6 @@ mod tests {
             Oa,
             Perm, //
         },
-        iova::{
-            Allocator,
-            Refusal,
-            Request, //
-        },
         pt::{
             self,
             amd_v1::AmdV1,
@@ -22,7 +17,9 @@ mod tests {
             Root,
             TableMem, //
         },
+        slab::Use, //
     };
+    use kernel::prelude::*;
     use kernel_iommu::hw_pages::{
         Gfp,
         HwPages, //
@@ -30,8 +27,8 @@ mod tests {
 
     use crate::glue::{
         Slots,
-        Tables,
-        Window, //
+        Space,
+        Tables, //
     };
 
     #[test]
@@ -66,21 +63,72 @@ mod tests {
         pt::free_all::<AmdV1, _>(&mem, root);
     }
 
+    /// A million random calls on 1 GiB: no page is given out twice, everything comes back.
     #[test]
-    fn windows_are_asked_for_and_installed() {
-        let Ok(slots) = Slots::new(2) else { return };
-        let mut a = Allocator::new(slots);
-        let req = Request {
-            pages: 1,
-            limit: u64::MAX,
-            boundary: u64::MAX,
-        };
-        assert_eq!(a.alloc(req), Err(Refusal::NeedWindow(0)));
-        let Ok(window) = Window::new(Gfp::Kernel) else {
+    fn addresses_are_given_out_once() {
+        const PAGES: usize = 1 << 18;
+        let Ok(space) = Slots::new().and_then(|s| Space::new((1 << 30) - 1, s).map_err(|_| ENOMEM))
+        else {
             return;
         };
-        assert!(a.install(0, window).is_ok());
-        assert_eq!(a.alloc(req), Ok(Iova(0x1000)));
+        let (mut used, mut live) = (KVVec::new(), KVVec::new());
+        if used.extend_with(PAGES, false, GFP_KERNEL).is_err() {
+            return;
+        }
+        let start = space.counts().used_pages();
+        let mut random = 1u32;
+        let mut next = |below: u32| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) % below
+        };
+        for i in 0..1_000_000 {
+            if next(100) < 52 || live.is_empty() {
+                let pages = match next(100) {
+                    0..=69 => 1,
+                    70..=94 => 2 + next(15),
+                    95..=98 => 32 + next(225),
+                    _ => 512 + next(2000),
+                };
+                let Ok(o) = space.alloc(i % 7, pages, u64::MAX) else {
+                    continue;
+                };
+                let first = (o.iova >> 12) as usize;
+                for page in first..first + pages as usize {
+                    assert!(page > 0 && page < PAGES && !used[page]);
+                    used[page] = true;
+                }
+                assert!(o.used_for != Use::None);
+                if live.push((o.iova, pages), GFP_KERNEL).is_err() {
+                    return;
+                }
+            } else {
+                let at = next(live.len() as u32) as usize;
+                let last = live.len() - 1;
+                live.swap(at, last);
+                let Some((iova, pages)) = live.pop() else {
+                    return;
+                };
+                let first = (iova >> 12) as usize;
+                for page in first..first + pages as usize {
+                    used[page] = false;
+                }
+                let freed = space.object(iova).and_then(|o| space.free(&o));
+                assert!(freed.is_ok());
+            }
+            if i % 100_000 == 0 {
+                space.drain();
+                while let Some((c, _)) = space.reclaim(0) {
+                    space.reclaimed(c);
+                }
+            }
+        }
+        for (iova, _) in live.iter() {
+            assert!(space.object(*iova).and_then(|o| space.free(&o)).is_ok());
+        }
+        space.drain();
+        let end = space.counts();
+        assert_eq!(end.used_pages(), start);
+        assert_eq!((end.runs, end.in_slots.iter().sum::<u32>()), (0, 0));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 use iommu_core::{
     addr::{
         Perm,
-        Range, //
+        Range,
+        PAGE_SIZE, //
     },
     id::Sbdf,
 };
@@ -69,6 +70,7 @@ use crate::{
         self,
         Flush, //
     },
+    dma_list::map_list,
     domain::map_errno,
     family::{
         Family,
@@ -125,9 +127,8 @@ impl<F: Family> Iommu<F> {
             return;
         }
         let ready = attached_domain::<Self, _>(dev, |data, domain| {
-            self.reserve_for(data, domain)?;
-            domain.serve();
-            Ok::<(), Error>(())
+            domain.serve()?;
+            self.reserve_for(data, domain)
         });
         match ready {
             Some(Ok(())) => dma_ops::install::<Self>(dev),
@@ -161,10 +162,9 @@ impl<F: Family> Iommu<F> {
         }
         drop(list);
         let reserved = own_domain::reserve::<Self>(dev, |data, domain| {
+            domain.serve()?;
             self.reserve_for(data, domain)?;
-            self.make_ready(data, domain)?;
-            domain.serve();
-            Ok(())
+            self.make_ready(data, domain)
         });
         if let Err(e) = reserved {
             pr_warn!(
@@ -353,14 +353,12 @@ impl<F: Family> Driver for Iommu<F> {
         let Some(range) = Range::with_len(iova, len as u64) else {
             return (0, Err(EINVAL));
         };
-        if domain.is_served() {
-            if let Err(e) = domain.claim(range, gfp) {
-                pr_err!(
-                    "a mapping of the core at {} clashes with one of ours\n",
-                    Show(range)
-                );
-                return (0, Err(e));
-            }
+        if let Err(e) = domain.claim(range) {
+            pr_err!(
+                "a mapping of the core at {} clashes with one of ours\n",
+                Show(range)
+            );
+            return (0, Err(e));
         }
         let perm = Perm {
             read: prot.read,
@@ -376,9 +374,13 @@ impl<F: Family> Driver for Iommu<F> {
     fn unmap(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
         // CAST: usize is not wider than u64.
         let u = domain.unmap(iova, len as u64);
-        if let (Some(range), true) = (u.cleared, domain.is_served()) {
-            // Reserved regions were never taken, so there is nothing to give back for them.
-            let _ = domain.free_iova(range);
+        if let (Some(range), Some(_)) = (u.cleared, domain.space()) {
+            // A claim of the core's. Nobody else gets its addresses before the units have let go of it.
+            match self.after_unmap(domain, range) {
+                Ok(()) => domain.unclaim(range),
+                Err(_) => domain.quarantine(range.len_bytes() / PAGE_SIZE),
+            }
+            return (usize::try_from(u.bytes).unwrap_or(0), None);
         }
         (
             usize::try_from(u.bytes).unwrap_or(0),
@@ -425,7 +427,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
     }
 
     #[inline]
-    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain<F>, addr: u64, len: usize) {
+    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain<F>, addr: u64, len: Option<usize>) {
         if dma::unmap(self, domain, addr, len) {
             data.unmaps.fetch_add(1u64, Relaxed);
         }
@@ -437,10 +439,10 @@ impl<F: Family> DmaDriver for Iommu<F> {
         data: &Arc<Device>,
         domain: &Domain<F>,
         list: &SgList<'_>,
-    ) -> Result {
-        dma::map_list(self, domain, req, list)?;
+    ) -> Result<usize> {
+        let segments = map_list(self, domain, req, list)?;
         data.maps.fetch_add(1u64, Relaxed);
-        Ok(())
+        Ok(segments)
     }
 
     fn dma_map_pages(
@@ -456,8 +458,8 @@ impl<F: Family> DmaDriver for Iommu<F> {
     }
 
     fn dma_supported(&self, mask: u64) -> bool {
-        // Enough to hold a page beside page 0.
-        mask >= 0x1fff
+        // Room for a handful of mappings of each size.
+        mask >= (1 << 24) - 1
     }
 
     fn dma_max_mapping(&self) -> usize {

@@ -4,12 +4,20 @@
 //! in memory.
 //!
 //! Commands and the one that closes them, which stores the number, are written under one lock with
-//! interrupts off and published by one write of the tail register. Waiting happens outside the
-//! lock, with interrupts as the caller has them.
+//! interrupts off and published by one write of the tail register, after the lock. What comes while
+//! another CPU writes that register is closed and published together (see `iommu_core::commit`).
+//! Waiting happens with interrupts as the caller has them, and with nothing held.
 
-use iommu_core::addr::Oa;
+use iommu_core::{
+    addr::Oa,
+    commit::{
+        Commit,
+        Ticket, //
+    }, //
+};
 use kernel::{
     error::code::*,
+    interrupt::local_interrupt_disable,
     new_spinlock_irq,
     prelude::*,
     processor::cpu_relax,
@@ -31,11 +39,16 @@ use kernel_iommu::hw_pages::{
     HwPages, //
 };
 
+use crate::glue::Kernel;
+
 /// log2 of the ring's entries.
 pub(crate) const ENTRIES_LG2: u32 = 9;
 pub(crate) const ENTRIES: usize = 1 << ENTRIES_LG2;
 /// The most commands of one submission.
 pub(crate) const MAX_BATCH: usize = 128;
+/// How often a waiter looks for someone to publish its commands together with their own, once it could
+/// do so itself: about the time from one unmap to the next.
+const GRACE: u32 = 32;
 /// How long a unit may take; then it is broken. Source: srctree/drivers/iommu/amd waits 100 ms.
 const TIMEOUT_MS: i64 = 1000;
 
@@ -64,8 +77,6 @@ struct State {
     tail: usize,
     /// Last known place of the unit.
     head: usize,
-    /// Last sequence number given out.
-    sequence: u32,
 }
 
 /// The command ring of one unit.
@@ -76,28 +87,27 @@ pub(crate) struct Queue {
     words: usize,
     /// The lower half of word 0: the last completed sequence number.
     done: HwPages,
+    /// Its address.
+    done_at: Oa,
     broken: Atomic<bool>,
+    commit: Commit<Kernel>,
     #[pin]
     state: SpinLockIrq<State>,
 }
 
-/// A submission to wait for.
-#[must_use]
-pub(crate) struct Ticket(u32);
-
 impl Queue {
     /// Makes an empty ring with entries of `words` 64-bit words.
     pub(crate) fn new(words: usize) -> impl PinInit<Self, Error> {
+        let done = HwPages::new(8, Gfp::Kernel);
+        let done_at = Oa(done.as_ref().map_or(0, |d| d.phys()));
         try_pin_init!(Self {
             ring: HwPages::new(ENTRIES * words * 8, Gfp::Kernel)?,
             words,
-            done: HwPages::new(8, Gfp::Kernel)?,
+            done: done?,
+            done_at,
             broken: Atomic::new(false),
-            state <- new_spinlock_irq!(State {
-                tail: 0,
-                head: 0,
-                sequence: 0,
-            }),
+            commit: Commit::new(),
+            state <- new_spinlock_irq!(State { tail: 0, head: 0 }),
         }? Error)
     }
 
@@ -110,6 +120,7 @@ impl Queue {
     pub(crate) fn reset(&self) {
         let mut s = self.state.lock();
         (s.tail, s.head) = (0, 0);
+        self.commit.rung();
         self.broken.store(false, Relaxed);
     }
 
@@ -139,69 +150,132 @@ impl Queue {
         self.broken.load(Relaxed)
     }
 
-    /// Queues `commands`, at most [`MAX_BATCH`], and a completion wait.
+    /// Queues `commands`, at most [`MAX_BATCH`]; [`Self::wait`] waits until they are done.
     ///
     /// # Errors
     ///
     /// `EIO` if the unit is broken or does not make room in time.
+    #[inline]
     pub(crate) fn submit<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Result<Ticket> {
         if self.is_broken() {
             return Err(EIO);
         }
-        let need = commands.len() + 1;
-        let mut start: Option<Instant<Monotonic>> = None;
-        loop {
-            {
-                let mut s = self.state.lock();
-                let mut used = s.tail.wrapping_sub(s.head) % ENTRIES;
-                if used + need >= ENTRIES {
-                    s.head = unit.head() % ENTRIES;
-                    used = s.tail.wrapping_sub(s.head) % ENTRIES;
-                }
-                if used + need < ENTRIES {
-                    return self.write(unit, &mut s, commands);
-                }
+        match self.append(unit, commands) {
+            Some(ticket) => Ok(ticket),
+            None => self.submit_when_full(unit, commands),
+        }
+    }
+
+    /// Appends commands, and publishes them unless another CPU is about to publish. [`None`]: there is no
+    /// room.
+    #[inline]
+    fn append<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Option<Ticket> {
+        let irq = local_interrupt_disable();
+        let (ticket, closed) = {
+            let mut s = self.state.lock_with(&irq);
+            if !self.has_room(unit, &mut s, commands.len()) {
+                return None;
             }
-            // The ring is full: let others in while the unit works.
-            let now = *start.get_or_insert_with(Instant::now);
-            if now.elapsed() > Delta::from_millis(TIMEOUT_MS) {
+            for c in commands {
+                self.write::<R>(&mut s, *c);
+            }
+            (self.commit.open(), self.close::<R>(&mut s))
+        };
+        if let Some(tail) = closed {
+            // ORDERING: the register write comes after the ring writes (the accessor orders them);
+            // pairs with the unit's fetch.
+            unit.publish(tail);
+            self.commit.rung();
+        }
+        drop(irq);
+        Some(ticket)
+    }
+
+    /// Is there room for so many commands, the one that closes them and the one that closes what others
+    /// append meanwhile?
+    #[inline]
+    fn has_room<R: Ring>(&self, unit: &R, s: &mut State, commands: usize) -> bool {
+        let need = commands + 2;
+        let used = s.tail.wrapping_sub(s.head) % ENTRIES;
+        if used + need < ENTRIES {
+            return true;
+        }
+        s.head = unit.head() % ENTRIES;
+        s.tail.wrapping_sub(s.head) % ENTRIES + need < ENTRIES
+    }
+
+    /// Closes the open batch; the tail to publish, or [`None`] if another CPU is publishing.
+    #[inline]
+    fn close<R: Ring>(&self, s: &mut State) -> Option<usize> {
+        let ticket = self.commit.close()?;
+        match R::closing(self.done_at, ticket.0) {
+            Some(closing) => self.write::<R>(s, closing),
+            // Its address is a page's.
+            None => return None,
+        }
+        Some(s.tail)
+    }
+
+    /// Writes a command; there is room for it.
+    #[inline]
+    fn write<R: Ring>(&self, s: &mut State, command: R::Command) {
+        let at = s.tail * self.words;
+        let [low, high] = R::words(command);
+        self.ring.write(at, low);
+        self.ring.write(at + 1, high);
+        for i in 2..self.words {
+            self.ring.write(at + i, 0);
+        }
+        s.tail = (s.tail + 1) % ENTRIES;
+    }
+
+    /// Lets others in while the unit works on a full ring.
+    #[cold]
+    fn submit_when_full<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Result<Ticket> {
+        let start: Instant<Monotonic> = Instant::now();
+        loop {
+            if start.elapsed() > Delta::from_millis(TIMEOUT_MS) {
                 self.give_up(unit);
                 return Err(EIO);
             }
             self.unblock(unit);
             cpu_relax();
+            if let Some(ticket) = self.append(unit, commands) {
+                return Ok(ticket);
+            }
         }
     }
 
-    /// Writes the commands; there is room for them.
-    fn write<R: Ring>(&self, unit: &R, s: &mut State, commands: &[R::Command]) -> Result<Ticket> {
-        let sequence = s.sequence.wrapping_add(1);
-        let closing = R::closing(Oa(self.done.phys()), sequence).ok_or(EIO)?;
-        s.sequence = sequence;
-        for c in Iterator::chain(commands.iter(), core::iter::once(&closing)) {
-            let at = s.tail * self.words;
-            let [low, high] = R::words(*c);
-            self.ring.write(at, low);
-            self.ring.write(at + 1, high);
-            for i in 2..self.words {
-                self.ring.write(at + i, 0);
+    /// Closes and publishes what has been left open.
+    #[cold]
+    fn flush<R: Ring>(&self, unit: &R, ticket: Ticket) {
+        let irq = local_interrupt_disable();
+        let closed = {
+            let mut s = self.state.lock_with(&irq);
+            if !self.commit.is_left_open(ticket) {
+                return;
             }
-            s.tail = (s.tail + 1) % ENTRIES;
+            self.close::<R>(&mut s)
+        };
+        if let Some(tail) = closed {
+            unit.publish(tail);
+            self.commit.rung();
         }
-        // ORDERING: the register write comes after the ring writes (the accessor orders them);
-        // pairs with the unit's fetch.
-        unit.publish(s.tail);
-        Ok(Ticket(sequence))
     }
 
     /// Gets a unit going that an error has stopped.
+    #[cold]
     fn unblock<R: Ring>(&self, unit: &R) {
         let mut s = self.state.lock();
-        if unit.unblock(&self.ring) {
-            // Nothing but a new closing command; without room for it the waiters time out.
-            let used = s.tail.wrapping_sub(unit.head()) % ENTRIES;
-            if used + 1 < ENTRIES {
-                let _ = self.write(unit, &mut s, &[]);
+        // Another CPU is about to write the tail: next time.
+        if self.commit.is_ringing() || !unit.unblock(&self.ring) {
+            return;
+        }
+        // Nothing but a new closing command; without room for it the waiters time out.
+        if self.has_room(unit, &mut s, 0) {
+            if let Some(tail) = self.close::<R>(&mut s) {
+                unit.publish(tail);
+                self.commit.rung();
             }
         }
     }
@@ -211,18 +285,29 @@ impl Queue {
     /// # Errors
     ///
     /// `ETIMEDOUT`; the unit is marked broken.
+    #[inline]
     pub(crate) fn wait<R: Ring>(&self, unit: &R, ticket: Ticket) -> Result {
+        // CAST: the lower half is what is stored.
+        if ticket.is_done(self.done.read(0) as u32) {
+            return Ok(());
+        }
+        self.wait_longer(unit, ticket)
+    }
+
+    #[cold]
+    fn wait_longer<R: Ring>(&self, unit: &R, ticket: Ticket) -> Result {
         let mut start: Option<Instant<Monotonic>> = None;
-        let mut spins = 0u32;
-        loop {
-            // CAST: the lower half is what is stored.
-            let behind = ticket.0.wrapping_sub(self.done.read(0) as u32);
-            // Done if the counter has reached the ticket; the difference wraps to the upper half.
-            if behind == 0 || behind > u32::MAX / 2 {
-                return Ok(());
-            }
+        let (mut spins, mut alone) = (0u32, 0u32);
+        // CAST: as in `wait`.
+        while !ticket.is_done(self.done.read(0) as u32) {
             if self.is_broken() {
                 return Err(ETIMEDOUT);
+            }
+            if self.commit.is_left_open(ticket) {
+                alone += 1;
+                if alone > GRACE {
+                    self.flush(unit, ticket);
+                }
             }
             spins = spins.wrapping_add(1);
             if spins % 256 == 0 {
@@ -235,6 +320,7 @@ impl Queue {
             }
             cpu_relax();
         }
+        Ok(())
     }
 
     /// Marks the unit broken, with one line.

@@ -26,6 +26,8 @@ mod device;
 #[forbid(unsafe_code)]
 mod dma;
 #[forbid(unsafe_code)]
+mod dma_list;
+#[forbid(unsafe_code)]
 mod domain;
 #[forbid(unsafe_code)]
 mod family;

@@ -33,6 +33,7 @@ const PDE: u64 = bit(1);
 pub struct Command(pub [u64; 2]);
 
 impl Command {
+    #[inline]
     const fn new(opcode: u64, low: u64, high: u64) -> Self {
         Self([put(opcode, 63, 60) | low, high])
     }
@@ -43,6 +44,7 @@ impl Command {
     /// [`None`] if `addr` is not 8-byte aligned below 2^52.
     ///
     /// Source: 2.4.1.
+    #[inline]
     pub const fn completion_wait_store(addr: Oa, data: u64, interrupt: bool) -> Option<Self> {
         if addr.0 & !mask(51, 3) != 0 {
             return None;
@@ -54,6 +56,7 @@ impl Command {
     /// Drops the cached device table entry of `rid`.
     ///
     /// Source: 2.4.2.
+    #[inline]
     pub const fn invalidate_devtab_entry(rid: Rid) -> Self {
         // CAST: u16 to u64 never loses a bit.
         Self::new(op::INVALIDATE_DEVTAB_ENTRY, rid.0 as u64, 0)
@@ -63,6 +66,7 @@ impl Command {
     /// on the way, needed when a table page is to be freed.
     ///
     /// Source: 2.4.3.
+    #[inline]
     pub const fn invalidate_iommu_pages(did: DomainId, pages: Pages, pde: bool) -> Self {
         let pde = if pde { PDE } else { 0 };
         // CAST: u16 to u64 never loses a bit.
@@ -79,6 +83,7 @@ impl Command {
     /// depth. The queue is named by the requester ID, so that a device has one queue.
     ///
     /// Source: 2.4.4.
+    #[inline]
     pub const fn invalidate_iotlb_pages(rid: Rid, max_pend: u8, pages: Pages) -> Self {
         // CAST (three): u16 and u8 to u64 never lose a bit.
         Self::new(
@@ -91,6 +96,7 @@ impl Command {
     /// Drops cached interrupt remapping entries of `rid`.
     ///
     /// Source: 2.4.5.
+    #[inline]
     pub const fn invalidate_interrupt_table(rid: Rid) -> Self {
         // CAST: u16 to u64 never loses a bit.
         Self::new(op::INVALIDATE_INTERRUPT_TABLE, rid.0 as u64, 0)
@@ -99,6 +105,7 @@ impl Command {
     /// Drops everything the unit caches; only where [`super::efr::Features::invalidate_all`] is set.
     ///
     /// Source: 2.4.8.
+    #[inline]
     pub const fn invalidate_all() -> Self {
         Self::new(op::INVALIDATE_IOMMU_ALL, 0, 0)
     }
@@ -124,6 +131,7 @@ impl Pages {
     pub const ALL: Self = Self(mask(62, 12) | SIZE);
 
     /// The smallest encodable block of pages that covers `range`.
+    #[inline]
     pub const fn covering(range: Range) -> Self {
         let first = range.first() & mask(63, PAGE_SHIFT);
         let differ = first ^ (range.last() | mask(11, 0));
@@ -145,6 +153,7 @@ impl Pages {
     }
 
     /// The range of bytes this encoding invalidates, read back as hardware reads it.
+    #[inline]
     pub const fn range(self) -> Range {
         let addr = self.0 & mask(63, PAGE_SHIFT);
         let len = if self.0 & SIZE == 0 {

@@ -44,12 +44,28 @@ pub struct MapFailure {
 
 /// The largest page size, at most `1 << cap` bytes, for the addresses and the length left.
 #[inline]
-fn best_size(page_sizes: u64, iova: u64, oa: u64, left: u64, cap: u32) -> u32 {
+pub(super) fn best_size(page_sizes: u64, iova: u64, oa: u64, left: u64, cap: u32) -> u32 {
     let aligned = (iova | oa).trailing_zeros();
     let fits = 63u32.saturating_sub(left.leading_zeros());
     let most = aligned.min(fits).min(cap).min(63);
     let sizes = page_sizes & (mask(most) | (1u64 << most));
     63u32.saturating_sub(sizes.leading_zeros()).max(PAGE_SHIFT)
+}
+
+/// The single pages to write before a larger one may be next.
+#[inline]
+fn singles(page_sizes: u64, iova: u64, oa: u64, left: u64) -> usize {
+    let larger = page_sizes & !mask(PAGE_SHIFT.wrapping_add(1));
+    let next = larger.trailing_zeros().min(63);
+    let pages = left >> PAGE_SHIFT;
+    let to_boundary = if larger == 0 || (iova ^ oa) & mask(next) != 0 {
+        // The two never get aligned together.
+        pages
+    } else {
+        ((iova | mask(next)).wrapping_sub(iova) >> PAGE_SHIFT).wrapping_add(1)
+    };
+    // CAST: callers cut it to a table.
+    pages.min(to_boundary.max(1)).min(1 << 20) as usize
 }
 
 /// Maps `len_bytes` bytes at `iova` to `oa` with the largest pages that fit. Everything is in
@@ -106,6 +122,32 @@ pub fn map<F: Format, M: TableMem>(
         };
         near = Some((table, level, prefix));
         let first = index(at, level);
+        if lg2 == PAGE_SHIFT {
+            // All single pages in a row, up to where a larger one may fit.
+            let oa = oa.0.wrapping_add(done);
+            let most = singles(root.page_sizes, at, oa, left);
+            let mut n = 0usize;
+            while n < most && first.wrapping_add(n) < ITEMS {
+                // CAST: below 2 MiB.
+                let page = Oa(oa.wrapping_add((n as u64) << PAGE_SHIFT));
+                if mem.load(table, first.wrapping_add(n)) != 0 {
+                    written.add(table, first, n);
+                    let bytes = (n as u64) << PAGE_SHIFT; // CAST: below 2 MiB.
+                    let at = Iova(at.wrapping_add(bytes));
+                    return fail(done.wrapping_add(bytes), MapError::AlreadyMapped(at));
+                }
+                mem.store(
+                    table,
+                    first.wrapping_add(n),
+                    F::leaf(page, perm, PAGE_SHIFT),
+                );
+                n = n.wrapping_add(1);
+            }
+            written.add(table, first, n);
+            done = done.saturating_add((n as u64) << PAGE_SHIFT); // CAST: below 2 MiB.
+            cap = top_lg2;
+            continue;
+        }
         let items = 1usize
             << lg2
                 .wrapping_sub(item_lg2(level))
@@ -153,9 +195,10 @@ fn occupied<F: Format, M: TableMem>(
     Item::Empty
 }
 
-/// Walks to the table of `level` for `iova` and makes what is missing on the way.
+/// Walks to the table of `level` for `iova` and makes what is missing on the way. When it returns,
+/// every unit sees all of it: what another CPU has just put there may not have reached memory yet.
 #[inline]
-fn descend<F: Format, M: TableMem>(
+pub(super) fn descend<F: Format, M: TableMem>(
     mem: &M,
     root: Root<M::Table>,
     iova: u64,
@@ -168,7 +211,10 @@ fn descend<F: Format, M: TableMem>(
         let word = mem.load(table, i);
         let below = at.wrapping_sub(1);
         let next = match F::decode(word, at) {
-            Item::Table(oa) => mem.table_at(oa),
+            Item::Table(oa) => {
+                mem.written(table, i, 1);
+                mem.table_at(oa)
+            }
             Item::Leaf { .. } => return Err(MapError::AlreadyMapped(Iova(iova))),
             Item::Empty => {
                 let new = mem.alloc().ok_or(MapError::NoMemory)?;
@@ -184,7 +230,10 @@ fn descend<F: Format, M: TableMem>(
                         // Another CPU was first; ours was never visible.
                         mem.free(new);
                         match F::decode(theirs, at) {
-                            Item::Table(oa) => mem.table_at(oa),
+                            Item::Table(oa) => {
+                                mem.written(table, i, 1);
+                                mem.table_at(oa)
+                            }
                             _ => return Err(MapError::AlreadyMapped(Iova(iova))),
                         }
                     }

@@ -3,15 +3,15 @@
 //! Page tables: one generic algorithm over a format and over table memory.
 //!
 //! Tables only grow: [`map`] installs lower tables with compare-and-exchange and [`unmap`] clears
-//! leaves, but a table that hardware has seen stays until its whole domain is torn down. So no
-//! unit can hold a cached pointer to a freed table, and unmapping invalidates leaves only. Where a
-//! table already is, a superpage is not put in its place; smaller pages fill it instead.
+//! leaves, but a table that hardware has seen stays until its whole domain is torn down, or until
+//! [`leaf::detach`] takes it out where nothing is mapped. So unmapping invalidates leaves only. Where
+//! a table already is, a superpage is not put in its place; smaller pages fill it instead.
 //!
 //! Callers may run in parallel on disjoint ranges, without a lock.
 
+pub mod leaf;
 mod map;
 mod unmap;
-
 mod written;
 
 pub mod amd_v1;
@@ -59,6 +59,8 @@ pub trait TableMem {
     fn store(&self, table: Self::Table, index: usize, word: u64);
     /// Replaces `old` by `new`, or returns what is there. Earlier writes are visible first.
     fn cmpxchg(&self, table: Self::Table, index: usize, old: u64, new: u64) -> Result<(), u64>;
+    /// Writes an item and returns what was there. Fully ordered.
+    fn swap(&self, table: Self::Table, index: usize, word: u64) -> u64;
     /// `count` items from `first` on were written: units that do not look into the processor's
     /// caches see them before this returns. Nothing to do where all do.
     #[inline]

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::addr::{
     Iova,
-    Range, //
+    Range,
+    PAGE_SHIFT,
+    PAGE_SIZE, //
 };
 
 /// What [`unmap`] did.
@@ -68,6 +70,38 @@ pub fn unmap<F: Format, M: TableMem>(
             }
         };
         let Some(lg2) = leaf else { break };
+        if lg2 == PAGE_SHIFT {
+            // All single pages in a row.
+            let first = index(at, level);
+            // CAST: at most a table's.
+            let most =
+                (len_bytes.wrapping_sub(bytes).div_ceil(PAGE_SIZE)).min(ITEMS as u64) as usize;
+            let mut n = 0usize;
+            while n < most && first.wrapping_add(n) < ITEMS {
+                let word = mem.load(table, first.wrapping_add(n));
+                if !matches!(
+                    F::decode(word, level),
+                    Item::Leaf {
+                        lg2: PAGE_SHIFT,
+                        ..
+                    }
+                ) {
+                    break;
+                }
+                mem.store(table, first.wrapping_add(n), 0);
+                n = n.wrapping_add(1);
+            }
+            written.add(table, first, n);
+            let start = at & !mask(PAGE_SHIFT);
+            let end = start.wrapping_add((n as u64) << PAGE_SHIFT).wrapping_sub(1); // CAST: at most 512.
+            cleared = match cleared {
+                None => Some((start, end)),
+                Some((a, b)) => Some((a.min(start), b.max(end))),
+            };
+            near = Some((table, level, at >> span_lg2(level)));
+            bytes = end.wrapping_sub(iova.0).saturating_add(1);
+            continue;
+        }
         near = Some((table, level, at >> span_lg2(level)));
         let start = at & !mask(lg2);
         let end = at | mask(lg2);

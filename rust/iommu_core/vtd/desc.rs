@@ -58,16 +58,19 @@ const fn tag(did: DomainId) -> u64 {
 }
 
 impl Descriptor {
+    #[inline]
     const fn new(kind: u64, granularity: u64, low: u64, high: u64) -> Self {
         Self([kind | put(granularity, 5, 4) | low, high])
     }
 
     /// Drops all cached context entries.
+    #[inline]
     pub const fn all_contexts() -> Self {
         Self::new(op::CONTEXT, by::GLOBAL, 0, 0)
     }
 
     /// Drops the cached context entry of `rid`, which was tagged with `did`; 0 if it was absent.
+    #[inline]
     pub const fn context(rid: Rid, did: DomainId) -> Self {
         // CAST: u16 to u64 never loses a bit.
         let source = put(rid.0 as u64, 47, 32);
@@ -75,37 +78,44 @@ impl Descriptor {
     }
 
     /// Drops all cached PASID-table entries.
+    #[inline]
     pub const fn all_pasids() -> Self {
         Self::new(op::PASID, 3, 0, 0)
     }
 
     /// Drops the cached entries of PASID 0 that are tagged with `did`.
+    #[inline]
     pub const fn pasid(did: DomainId) -> Self {
         Self::new(op::PASID, 1, tag(did), 0)
     }
 
     /// Drops all cached translations.
+    #[inline]
     pub const fn all_translations() -> Self {
         Self::new(op::IOTLB, by::GLOBAL, DRAIN, 0)
     }
 
     /// Drops the cached translations of a domain.
+    #[inline]
     pub const fn domain(did: DomainId) -> Self {
         Self::new(op::IOTLB, by::DOMAIN, tag(did) | DRAIN, 0)
     }
 
     /// Drops the cached translations of a block of pages, and with `!leaf_only` what leads to them.
+    #[inline]
     pub const fn pages(did: DomainId, block: Block, leaf_only: bool) -> Self {
         let hint = if leaf_only { LEAF_ONLY } else { 0 };
         Self::new(op::IOTLB, by::SINGLE, tag(did) | DRAIN, block.0 | hint)
     }
 
     /// First stage: drops the cached translations of a domain, for PASID 0.
+    #[inline]
     pub const fn first_domain(did: DomainId) -> Self {
         Self::new(op::PASID_IOTLB, 2, tag(did), 0)
     }
 
     /// First stage: drops the cached translations of a block of pages, for PASID 0.
+    #[inline]
     pub const fn first_pages(did: DomainId, block: Block, leaf_only: bool) -> Self {
         let hint = if leaf_only { LEAF_ONLY } else { 0 };
         Self::new(op::PASID_IOTLB, 3, tag(did), block.0 | hint)
@@ -113,6 +123,7 @@ impl Descriptor {
 
     /// Stores `data` at `addr` once all earlier descriptors are done. [`None`] if `addr` is not
     /// 4-byte aligned.
+    #[inline]
     pub const fn wait_store(addr: Oa, data: u32) -> Option<Self> {
         if addr.0 & 3 != 0 {
             return None;
@@ -133,11 +144,13 @@ pub struct Block(u64);
 
 impl Block {
     /// First byte.
+    #[inline]
     pub const fn first(&self) -> u64 {
         self.0 & mask(63, PAGE_SHIFT)
     }
 
     /// Number of pages.
+    #[inline]
     pub const fn nr_pages(&self) -> u64 {
         1 << (self.0 & mask(5, 0))
     }
@@ -154,6 +167,7 @@ pub struct Blocks {
 
 impl Blocks {
     /// The blocks of the pages of `range`, of at most `1 << max_mask` pages each.
+    #[inline]
     pub const fn of(range: Range, max_mask: u32) -> Self {
         Self {
             next: Some(range.first() >> PAGE_SHIFT),

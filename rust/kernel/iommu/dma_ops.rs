@@ -27,7 +27,11 @@ mod ffi {
 
     extern "C" {
         // rust/helpers/iommu.c
-        pub(super) fn rust_helper_iommu_sg_phys(sg: *mut bindings::scatterlist) -> u64;
+        pub(super) fn rust_helper_iommu_sg_step(
+            sg: *mut bindings::scatterlist,
+            phys: *mut u64,
+            len: *mut u32,
+        ) -> *mut bindings::scatterlist;
         pub(super) fn rust_helper_iommu_sg_set_dma(
             sg: *mut bindings::scatterlist,
             addr: u64,
@@ -96,10 +100,18 @@ pub trait DmaDriver: Driver {
         len_bytes: usize,
     ) -> Result<u64>;
 
-    /// Unmaps what [`DmaDriver::dma_map`] returned for `len_bytes`.
-    fn dma_unmap(&self, data: &Self::Device, domain: &Self::Domain, addr: u64, len_bytes: usize);
+    /// Unmaps what [`DmaDriver::dma_map`] returned for `len_bytes`, or all that was mapped at once at
+    /// `addr`.
+    fn dma_unmap(
+        &self,
+        data: &Self::Device,
+        domain: &Self::Domain,
+        addr: u64,
+        len_bytes: Option<usize>,
+    );
 
-    /// Maps all entries of a list into one range of addresses and stores each entry's address.
+    /// Maps all entries of a list into one range of addresses and stores its segments. Returns their
+    /// number.
     ///
     /// # Errors
     ///
@@ -110,7 +122,7 @@ pub trait DmaDriver: Driver {
         data: &Self::Device,
         domain: &Self::Domain,
         list: &SgList<'_>,
-    ) -> Result;
+    ) -> Result<usize>;
 
     /// Maps whole pages at the given physical addresses in one row; returns the DMA address of
     /// the first.
@@ -153,12 +165,6 @@ pub struct SgList<'a> {
     _list: PhantomData<&'a mut ()>,
 }
 
-/// One entry of a scatter list.
-pub struct SgEntry<'a> {
-    sg: *mut bindings::scatterlist,
-    _list: PhantomData<&'a ()>,
-}
-
 impl<'a> SgList<'a> {
     /// # Safety
     ///
@@ -181,59 +187,75 @@ impl<'a> SgList<'a> {
         self.entries == 0
     }
 
-    /// The entries in order.
-    pub fn iter(&self) -> impl Iterator<Item = SgEntry<'_>> {
+    /// The entries in order: the physical address of the first byte, and the length in bytes.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
         let mut sg = self.first;
         let mut left = self.entries;
         core::iter::from_fn(move || {
             if left == 0 || sg.is_null() {
                 return None;
             }
-            let entry = SgEntry {
-                sg,
-                _list: PhantomData,
-            };
+            let (mut phys, mut len) = (0, 0);
+            // SAFETY: `sg` is an entry of the list; the next is null after the last.
+            sg = unsafe { ffi::rust_helper_iommu_sg_step(sg, &raw mut phys, &raw mut len) };
             left -= 1;
-            // SAFETY: `sg` is an entry of the list; null after the last.
-            sg = unsafe { bindings::sg_next(sg) };
-            Some(entry)
+            Some((phys, len))
         })
     }
 
-    /// The mapped range from the first entry's start to the last entry's end.
-    pub(super) fn mapped_range(&self) -> Option<(u64, usize)> {
-        let first = self.iter().next()?;
-        let last = self.iter().last()?;
-        // SAFETY: entries of the list, mapped before.
-        let (start, end) = unsafe {
-            (
-                bindings::sg_dma_address(first.sg),
-                bindings::sg_dma_address(last.sg)
-                    .saturating_add(u64::from(bindings::sg_dma_len(last.sg))),
-            )
-        };
-        usize::try_from(end.checked_sub(start)?)
-            .ok()
-            .map(|len| (start, len))
+    /// Where the device sees the list: the segments are to be stored in order.
+    #[inline]
+    pub fn segments(&self) -> Segments<'_> {
+        Segments {
+            sg: self.first,
+            left: self.entries,
+            stored: 0,
+            _list: PhantomData,
+        }
+    }
+
+    /// The DMA address of a list that is mapped.
+    #[inline]
+    pub(super) fn mapped_at(&self) -> Option<u64> {
+        // SAFETY: the first entry of a list that has one.
+        (self.entries > 0).then(|| unsafe { bindings::sg_dma_address(self.first) })
     }
 }
 
-impl SgEntry<'_> {
-    /// Physical address of the first byte.
-    pub fn phys(&self) -> u64 {
-        // SAFETY: a live entry.
-        unsafe { ffi::rust_helper_iommu_sg_phys(self.sg) }
-    }
+/// Stores DMA addresses and lengths into the entries of a list, first to last. A segment may stand
+/// for several entries, so there may be fewer.
+pub struct Segments<'a> {
+    sg: *mut bindings::scatterlist,
+    left: usize,
+    stored: usize,
+    _list: PhantomData<&'a ()>,
+}
 
-    /// Length in bytes.
-    pub fn len_bytes(&self) -> u32 {
-        // SAFETY: a live entry.
-        unsafe { (*self.sg).length }
-    }
-
-    /// Stores the entry's DMA address; the length is the entry's own.
-    pub fn set_dma_address(&self, addr: u64) {
+impl Segments<'_> {
+    /// Stores the next segment.
+    #[inline]
+    pub fn push(&mut self, addr: u64, len_bytes: u32) {
+        if self.left == 0 || self.sg.is_null() {
+            return;
+        }
+        let (mut phys, mut len) = (0, 0);
         // SAFETY: a live entry that the DMA API call owns.
-        unsafe { ffi::rust_helper_iommu_sg_set_dma(self.sg, addr, self.len_bytes()) }
+        unsafe {
+            ffi::rust_helper_iommu_sg_set_dma(self.sg, addr, len_bytes);
+            self.sg = ffi::rust_helper_iommu_sg_step(self.sg, &raw mut phys, &raw mut len);
+        }
+        self.left -= 1;
+        self.stored += 1;
+    }
+
+    /// Ends the list: the other entries get no segment. Returns the number of segments.
+    #[inline]
+    pub fn finish(mut self) -> usize {
+        let stored = self.stored;
+        while self.left > 0 && !self.sg.is_null() {
+            self.push(0, 0);
+        }
+        stored
     }
 }

@@ -120,7 +120,7 @@ impl<T: DmaDriver> TableOf<T> {
             get_required_mask: None,
             max_mapping_size: Some(max_mapping_size::<T>),
             opt_mapping_size: None,
-            get_merge_boundary: None,
+            get_merge_boundary: Some(get_merge_boundary),
         }
     };
 }
@@ -216,7 +216,7 @@ unsafe extern "C" fn unmap_phys<T: DmaDriver>(
     // SAFETY: the DMA API's contract.
     unsafe {
         with::<T, _>(dev, |driver, _, data, domain| {
-            driver.dma_unmap(data, domain, addr, size)
+            driver.dma_unmap(data, domain, addr, Some(size))
         })
     };
 }
@@ -248,7 +248,8 @@ pub(super) unsafe extern "C" fn map_sg<T: DmaDriver>(
         })
     };
     match mapped {
-        Some(Ok(())) => nents,
+        // CAST: not more than `nents`.
+        Some(Ok(segments)) => segments as c_int,
         // The API knows these three; anything else is a bug that the core would report.
         Some(Err(e)) if e == EINVAL || e == ENOMEM => e.to_errno(),
         _ => EIO.to_errno(),
@@ -267,11 +268,11 @@ unsafe extern "C" fn unmap_sg<T: DmaDriver>(
 ) {
     // SAFETY: the caller passes the list it has mapped.
     let list = unsafe { SgList::new(sg, usize::try_from(nents).unwrap_or(0)) };
-    if let Some((start, len)) = list.mapped_range() {
+    if let Some(start) = list.mapped_at() {
         // SAFETY: the DMA API's contract.
         unsafe {
             with::<T, _>(dev, |driver, _, data, domain| {
-                driver.dma_unmap(data, domain, start, len)
+                driver.dma_unmap(data, domain, start, None)
             })
         };
     }
@@ -326,7 +327,7 @@ unsafe extern "C" fn free<T: DmaDriver>(
     // SAFETY: the DMA API's contract.
     unsafe {
         with::<T, _>(dev, |driver, _, data, domain| {
-            driver.dma_unmap(data, domain, addr, size)
+            driver.dma_unmap(data, domain, addr, Some(size))
         })
     };
     // SAFETY: the buffer was made by `alloc` with this size and is freed once.
@@ -423,4 +424,14 @@ pub(super) unsafe extern "C" fn dma_supported<T: DmaDriver>(_dev: Dev, mask: u64
 /// For the DMA API for a live device that has this driver's table, under the API's rules.
 unsafe extern "C" fn max_mapping_size<T: DmaDriver>(_dev: Dev) -> usize {
     T::slot().get().map_or(PAGE_SIZE, |d| d.dma_max_mapping())
+}
+
+/// Entries that end and begin at pages become one segment.
+///
+/// # Safety
+///
+/// For the DMA API for a live device that has this driver's table, under the API's rules.
+unsafe extern "C" fn get_merge_boundary(_dev: Dev) -> c_ulong {
+    // CAST: usize and c_ulong are of one size.
+    (PAGE_SIZE - 1) as c_ulong
 }

@@ -41,6 +41,7 @@ use super::{
     dma_ops::DmaDriver,
     driver::Driver, //
 };
+use crate::shared_word::load_pointer;
 
 /// Where the callbacks of a driver find it: a static of the driver.
 pub struct Slot<T: Driver>(Atomic<*mut T>);
@@ -54,8 +55,7 @@ impl<T: Driver> Slot<T> {
     /// The driver, while it is registered.
     #[inline]
     pub(crate) fn get(&self) -> Option<&T> {
-        // ORDERING: pairs with the release in `Registration::new`.
-        let ptr = self.0.load(Acquire);
+        let ptr = load_pointer(&self.0);
         // SAFETY: set only by `Registration`, which keeps the driver alive until all callbacks
         // have ended and then clears it.
         unsafe { ptr.as_ref() }
@@ -144,8 +144,7 @@ impl<T: Driver> DeviceBox<T> {
     /// The driver's part of the attached paging domain.
     #[inline]
     pub(crate) fn domain(&self) -> Option<&T::Domain> {
-        // ORDERING: pairs with the release in `set_domain`.
-        let ptr = self.domain.load(Acquire);
+        let ptr = load_pointer(&self.domain);
         // SAFETY: the core frees a domain only after every device has left it, and it does not
         // move a device while anything that uses the domain runs: attaches hold the group's
         // mutex, and DMA is mapped only by a bound driver, whose domain does not change.

@@ -2,9 +2,10 @@
 
 //! Page-table pages: allocation, and access to their items by physical address.
 
+use core::ptr::NonNull;
+
 use kernel::{
     bindings,
-    ffi::c_void,
     io::PhysAddr,
     sync::atomic::{
         Atomic,
@@ -20,25 +21,26 @@ use super::super::hw_pages::{
 /// Items of a table page.
 pub const ITEMS: usize = 512;
 
-/// A table page, named by its physical address.
+/// A table page, named by its address in the linear map.
 ///
 /// # Invariants
 ///
 /// The address is that of a page from [`TablePage::alloc`] that has not been freed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TablePage(PhysAddr);
+pub struct TablePage(NonNull<u64>);
+
+// SAFETY: a name can be used anywhere; the page is only accessed with volatile or atomic words.
+unsafe impl Send for TablePage {}
+// SAFETY: as above.
+unsafe impl Sync for TablePage {}
 
 impl TablePage {
     /// Allocates a zeroed page. It counts as the kernel's IOMMU memory.
     pub fn alloc(gfp: Gfp) -> Option<Self> {
         // SAFETY: an FFI call without requirements; -1 is NUMA_NO_NODE.
         let virt = unsafe { ffi::iommu_alloc_pages_node_sz(-1, gfp.as_raw(), bindings::PAGE_SIZE) };
-        if virt.is_null() {
-            return None;
-        }
-        // SAFETY: the page is in the linear map.
         // INVARIANT: just allocated.
-        Some(Self(unsafe { ffi::rust_helper_iommu_virt_to_phys(virt) }))
+        NonNull::new(virt.cast()).map(Self)
     }
 
     /// Names a page that a live table refers to.
@@ -49,21 +51,21 @@ impl TablePage {
     /// result is in use.
     #[inline]
     pub unsafe fn from_phys(phys: PhysAddr) -> Self {
+        // SAFETY: the page is in the linear map by contract, so the address is not null.
         // INVARIANT: the caller's promise.
-        Self(phys)
+        Self(unsafe { NonNull::new_unchecked(ffi::rust_helper_iommu_phys_to_virt(phys).cast()) })
     }
 
     /// The physical address.
     #[inline]
     pub fn phys(self) -> PhysAddr {
-        self.0
+        // SAFETY: the page is in the linear map by the type invariant.
+        unsafe { ffi::rust_helper_iommu_virt_to_phys(self.0.as_ptr().cast()) }
     }
 
     #[inline]
     fn item(self, index: usize) -> *mut u64 {
-        // SAFETY: the page is in the linear map by the type invariant.
-        let base: *mut c_void = unsafe { ffi::rust_helper_iommu_phys_to_virt(self.0) };
-        base.cast::<u64>().wrapping_add(index & (ITEMS - 1))
+        self.0.as_ptr().wrapping_add(index & (ITEMS - 1))
     }
 
     /// Reads an item; the index is taken modulo the table's size.
@@ -89,6 +91,14 @@ impl TablePage {
         item.cmpxchg(old, new, Full).map(|_| ())
     }
 
+    /// Writes an item and returns what was there. Full ordering.
+    #[inline]
+    pub fn swap(self, index: usize, word: u64) -> u64 {
+        // SAFETY: as in `cmpxchg`.
+        let item = unsafe { Atomic::<u64>::from_ptr(self.item(index)) };
+        item.xchg(word, Full)
+    }
+
     /// Writes `count` items from `first` on back to memory, for units that read it past the
     /// processor's caches.
     #[inline]
@@ -110,6 +120,6 @@ impl TablePage {
     /// No table, no unit's cache and no other name of the page may be used afterwards.
     pub unsafe fn free(self) {
         // SAFETY: the page came from the matching allocator and is freed once, by contract.
-        unsafe { ffi::iommu_free_pages(ffi::rust_helper_iommu_phys_to_virt(self.0)) };
+        unsafe { ffi::iommu_free_pages(self.0.as_ptr().cast()) };
     }
 }

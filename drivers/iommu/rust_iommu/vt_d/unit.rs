@@ -290,19 +290,42 @@ impl Unit {
         if !caps.page_selective {
             return self.invalidate_domain(did);
         }
-        let mut batch = [Descriptor([0; 2]); MAX_BLOCKS];
+        // Tables are not freed while translations by them may be cached, so leaves are enough.
+        let first_stage = caps.mode() == Mode::FirstStage;
+        let of = |block| match first_stage {
+            true => Descriptor::first_pages(did, block, true),
+            false => Descriptor::pages(did, block, true),
+        };
         let mut blocks = Blocks::of(range, caps.max_mask);
-        let mut count = 0;
-        for (slot, block) in batch.iter_mut().zip(&mut blocks) {
-            // Tables are never freed while a domain lives, so leaves are enough.
-            *slot = match caps.mode() {
-                Mode::FirstStage => Descriptor::first_pages(did, block, true),
-                _ => Descriptor::pages(did, block, true),
-            };
+        let Some(first) = blocks.next() else {
+            return Ok(());
+        };
+        match blocks.next() {
+            None => self.command(&[of(first)]),
+            Some(second) => self.invalidate_blocks(did, of(first), of(second), blocks.map(of)),
+        }
+    }
+
+    /// Drops cached translations of several blocks of pages.
+    fn invalidate_blocks(
+        &self,
+        did: DomainId,
+        first: Descriptor,
+        second: Descriptor,
+        mut others: impl Iterator<Item = Descriptor>,
+    ) -> Result {
+        let mut batch = [first; MAX_BLOCKS];
+        let mut count = 1;
+        for (slot, d) in batch
+            .iter_mut()
+            .skip(1)
+            .zip(Iterator::chain(core::iter::once(second), &mut others))
+        {
+            *slot = d;
             count += 1;
         }
         match batch.get(..count) {
-            Some(all) if blocks.next().is_none() => self.command(all),
+            Some(all) if others.next().is_none() => self.command(all),
             _ => self.invalidate_domain(did),
         }
     }

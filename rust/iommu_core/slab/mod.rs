@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocation of IOVAs in slabs: a chunk of addresses is what one leaf page table covers, and holds
+//! objects of one power-of-two size. So a mapping costs a bit and a store, and an unmap finds the
+//! leaf table from the address, without a walk.
+//!
+//! - A *chunk* is 2 MiB, naturally aligned, dedicated to an *order*: objects of `1 << order` pages,
+//!   0 to 8, each at a multiple of its size, so that none crosses a segment boundary at least as large.
+//!   Larger requests take *runs* of whole chunks.
+//! - A *slot* is what a CPU takes objects of one order from: up to 32 neighbours, in one word with the
+//!   place they are at. It is refilled from the CPU's *home* chunk, so that consecutive requests get
+//!   ascending addresses and CPUs stay out of each other's chunks.
+//! - The [tree](tree) leads from an address to its chunk, and lists chunks by what is free in them.
+//! - Everything is a compare-and-exchange on a word: no locks, no interrupts disabled, any context.
+//!   Who has taken an object's bit owns it; lists and homes decide about speed only.
+//!
+//! # Steps of one call
+//!
+//! Lists are searched in at most 64 steps a level, three levels ([`tree`]); a refill tries at most
+//! [`REFILL_TRIES`] chunks that turn out to have nothing; a run looks at [`tree::Tree::MOST_NODES`]
+//! nodes. When a zone is full, each CPU's slots are looked at once.
+
+macro_rules! item {
+    // The item of an array of known, non-zero size; the caller masks the index.
+    ($array:expr, $index:expr) => {{
+        let array = $array;
+        let [first, ..] = array;
+        array.get($index).unwrap_or(first)
+    }};
+}
+
+mod chunk;
+mod env;
+mod exact;
+mod run;
+mod slot;
+mod tree;
+mod view;
+
+pub use chunk::{
+    Chunk,
+    Use, //
+};
+pub use env::{
+    Env,
+    Link,
+    Word, //
+};
+pub use run::MOST_PAGES;
+pub use slot::CpuSlots;
+pub use view::Counts;
+
+use crate::addr::{
+    PAGE_SHIFT,
+    PAGE_SIZE, //
+};
+use tree::{
+    Class,
+    Tree, //
+};
+
+/// log2 of the bytes of a chunk.
+pub const CHUNK_SHIFT: u32 = 21;
+/// Pages of a chunk.
+pub const PAGES: u32 = 512;
+/// Orders of objects in chunks.
+pub const ORDERS: usize = 9;
+/// The largest object of a chunk, in pages.
+const MOST_SMALL: u32 = 256;
+/// The space ends here at the latest: 512 GiB.
+pub const LAST: u64 = (1 << 39) - 1;
+/// The last chunk of the zone for 32-bit addresses.
+const LAST_LOW: u32 = 2047;
+/// Chunks that a refill tries.
+const REFILL_TRIES: usize = 8;
+
+/// Why no addresses were given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// All that fits below the limit is in use.
+    Full,
+    /// No pages, or more than can ever fit.
+    Impossible,
+    /// No memory for the allocator's own parts.
+    NoMemory,
+}
+
+/// Addresses that are given back or looked up, but are not in use as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wild {
+    /// No object was ever made there.
+    Nothing,
+    /// Not where an object begins.
+    Inside,
+    /// It is free.
+    Free,
+    /// The object is smaller than what is given back.
+    Longer,
+}
+
+/// An object in use: its chunk, and its place there.
+pub struct Object<'a, E: Env> {
+    /// The chunk's descriptor.
+    pub chunk: &'a Chunk<E>,
+    number: u32,
+    /// Its first address.
+    pub iova: u64,
+    /// What the chunk is used for.
+    pub used_for: Use,
+}
+
+impl<E: Env> Object<'_, E> {
+    /// Pages that it has room for.
+    #[inline]
+    pub fn pages(&self) -> u32 {
+        match self.used_for {
+            Use::Objects { order } => 1u32.wrapping_shl(order),
+            Use::Run { chunks } => chunks.saturating_mul(PAGES),
+            Use::None => 0,
+        }
+    }
+
+    /// Index of its first page in its chunk.
+    #[inline]
+    pub fn first_item(&self) -> usize {
+        // CAST: 9 bits.
+        ((self.iova >> PAGE_SHIFT) as usize) & 511
+    }
+}
+
+/// The addresses of one domain. `S` has the slots, one set for each CPU.
+pub struct Space<E: Env, S> {
+    tree: Tree<E>,
+    slots: S,
+    /// Not zero once a request has found the lower 4 GiB full: others with longer addresses leave
+    /// what is there to those without.
+    high: E::Word,
+    /// Chunks that became empty, since the space was made.
+    emptied: E::Word,
+}
+
+impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
+    /// A space from page 1 to `last`, or to [`LAST`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`].
+    pub fn new(last: u64, slots: S) -> Result<Self, Refusal> {
+        let end = last.min(LAST).saturating_add(1) >> CHUNK_SHIFT;
+        // CAST: 18 bits.
+        let chunks = (end as u32).checked_sub(1).ok_or(Refusal::Impossible)?;
+        let space = Self {
+            tree: Tree::new(chunks),
+            slots,
+            high: E::Word::new(0),
+            emptied: E::Word::new(0),
+        };
+        // Address 0 looks like no address to too many drivers.
+        space.withdraw(0, 1)?;
+        Ok(space)
+    }
+
+    /// Takes addresses for `pages` pages that end at `limit` at the latest, for this CPU (or any: it
+    /// is about speed). Their first is a multiple of their number rounded up to a power of two, up to
+    /// 128 MiB.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    #[inline]
+    pub fn alloc(&self, cpu: usize, pages: u32, limit: u64) -> Result<Object<'_, E>, Refusal> {
+        let order = pages.wrapping_sub(1);
+        if order < MOST_SMALL {
+            // 0 to 8.
+            let order = u32::BITS.wrapping_sub(order.leading_zeros());
+            self.alloc_small(cpu, order, limit)
+        } else {
+            self.alloc_run(pages, limit)
+        }
+    }
+
+    #[inline]
+    fn alloc_small(&self, cpu: usize, order: u32, limit: u64) -> Result<Object<'_, E>, Refusal> {
+        const LOW_LIMIT: u64 = u32::MAX as u64; // CAST: fits.
+        let high = limit > LOW_LIMIT && self.high.load() != 0;
+        if limit >= LOW_LIMIT {
+            let number = match self.slot(cpu, high, order) {
+                Some(slot) => slot.take().or_else(|| self.refill(slot, high, order)),
+                None => None,
+            };
+            if let Some(object) = number.and_then(|n| self.object_at(n, order)) {
+                let last = object.iova | (PAGE_SIZE << order).wrapping_sub(1);
+                if last <= limit {
+                    return Ok(object);
+                }
+                // Beyond 4 GiB, but too far for this device.
+                let _ = self.free(&object);
+            }
+        }
+        self.alloc_slowly(cpu, order, limit, high)
+    }
+
+    /// Where a slot has nothing: the other zone, single objects below odd limits, other CPUs' slots,
+    /// larger objects.
+    #[cold]
+    fn alloc_slowly(
+        &self,
+        cpu: usize,
+        order: u32,
+        limit: u64,
+        high: bool,
+    ) -> Result<Object<'_, E>, Refusal> {
+        let end = limit.saturating_add(1) >> CHUNK_SHIFT;
+        // CAST: at most 18 bits after `min`.
+        let last = end.min(u64::from(tree::CHUNKS)) as u32;
+        let last = last
+            .checked_sub(1)
+            .ok_or(Refusal::Impossible)?
+            .min(self.tree.last());
+        let wide = last > LAST_LOW && limit > u64::from(u32::MAX);
+        if wide && !high {
+            self.high.store(1);
+            let number = self
+                .slot(cpu, true, order)
+                .and_then(|slot| slot.take().or_else(|| self.refill(slot, true, order)));
+            if let Some(object) = number.and_then(|n| self.object_at(n, order)) {
+                if object.iova | (PAGE_SIZE << order).wrapping_sub(1) <= limit {
+                    return Ok(object);
+                }
+                let _ = self.free(&object);
+            }
+        }
+        let zones = [
+            (wide, LAST_LOW.saturating_add(1), last),
+            (true, 0, last.min(LAST_LOW)),
+        ];
+        for (_, first, last) in zones.iter().filter(|z| z.0) {
+            for order in order..9 {
+                let one = self
+                    .take_single(order, *first, *last)
+                    .or_else(|| self.steal(order, *first, *last));
+                if let Some(object) = one.and_then(|n| self.object_at(n, order)) {
+                    return Ok(object);
+                }
+            }
+        }
+        Err(Refusal::Full)
+    }
+
+    /// One object of a listed or an unused chunk of `first..=last`. The answer is its number among
+    /// all objects of its order.
+    fn take_single(&self, order: u32, first: u32, last: u32) -> Option<u64> {
+        for _ in 0..REFILL_TRIES {
+            let (c, chunk) = self.take_home(order, first, last)?;
+            let object = chunk.take_one(order, PAGES);
+            if chunk.leave() {
+                self.list(c, chunk);
+            }
+            if let Some(number) = object {
+                return Some(number_of(c, order, number));
+            }
+        }
+        None
+    }
+
+    /// The object with this number.
+    #[inline]
+    fn object_at(&self, number: u64, order: u32) -> Option<Object<'_, E>> {
+        let iova = number << PAGE_SHIFT.wrapping_add(order);
+        // CAST: a chunk's number has 18 bits.
+        let chunk = self.tree.chunk((iova >> CHUNK_SHIFT) as u32)?;
+        Some(Object {
+            chunk,
+            // CAST: 9 bits.
+            number: (number as u32) & (PAGES >> order).wrapping_sub(1),
+            iova,
+            used_for: Use::Objects { order },
+        })
+    }
+
+    /// The object in use that begins at `iova`, or the run in whose first chunk it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Wild`]: there is none. That an object is free is noticed only if no CPU holds it in its
+    /// slot; the mapper knows by the leaf table.
+    #[inline]
+    pub fn object(&self, iova: u64) -> Result<Object<'_, E>, Wild> {
+        if iova > LAST {
+            return Err(Wild::Nothing);
+        }
+        // CAST: 18 bits.
+        let chunk = self
+            .tree
+            .chunk((iova >> CHUNK_SHIFT) as u32)
+            .ok_or(Wild::Nothing)?;
+        let used_for = chunk.used_for();
+        // CAST: 9 bits.
+        let page = ((iova >> PAGE_SHIFT) as u32) & (PAGES - 1);
+        let (number, inside) = match used_for {
+            Use::Objects { order } => (page >> (order & 15), page & full_order(order)),
+            // A mapping begins where its superpages fit.
+            Use::Run { .. } => (0, 0),
+            Use::None => return Err(Wild::Nothing),
+        };
+        if inside != 0 {
+            return Err(Wild::Inside);
+        }
+        Ok(Object {
+            chunk,
+            number,
+            iova: match used_for {
+                Use::Run { .. } => iova & !((1 << CHUNK_SHIFT) - 1),
+                _ => iova & !(PAGE_SIZE - 1),
+            },
+            used_for,
+        })
+    }
+
+    /// Gives an object back, whose pages no unit can reach any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Wild::Free`]: it has been given back already; nothing is changed.
+    #[inline]
+    pub fn free(&self, object: &Object<'_, E>) -> Result<(), Wild> {
+        // CAST: 18 bits.
+        let c = (object.iova >> CHUNK_SHIFT) as u32;
+        match object.used_for {
+            Use::Objects { order } => {
+                // CAST: u32 fits usize.
+                let word = (object.number >> 6) as usize;
+                self.give(
+                    c,
+                    object.chunk,
+                    order,
+                    word,
+                    1u64.wrapping_shl(object.number & 63),
+                )
+            }
+            Use::Run { chunks } => self.free_run(c, object.chunk, chunks),
+            Use::None => Err(Wild::Nothing),
+        }
+    }
+
+    /// Gives objects of one word of a chunk back.
+    #[inline]
+    fn give(
+        &self,
+        c: u32,
+        chunk: &Chunk<E>,
+        order: u32,
+        word: usize,
+        bits: u64,
+    ) -> Result<(), Wild> {
+        let before = chunk.give(word, bits);
+        if before & bits != 0 {
+            return Err(Wild::Free);
+        }
+        if chunk.claim_listing() {
+            self.list(c, chunk);
+        }
+        if before | bits == chunk::full(order, word) {
+            self.note_empty(c, chunk, order);
+        }
+        Ok(())
+    }
+
+    /// Lists a chunk that has free objects and that nobody takes from.
+    #[cold]
+    fn list(&self, c: u32, chunk: &Chunk<E>) {
+        if let Use::Objects { order } = chunk.used_for() {
+            self.tree.list(Class::partial(order), c);
+        }
+    }
+
+    #[cold]
+    fn note_empty(&self, c: u32, chunk: &Chunk<E>, order: u32) {
+        if chunk.is_empty(order) {
+            let before = self.emptied.load();
+            self.emptied.store(before.wrapping_add(1));
+            self.tree.list(Class::EMPTY, c);
+        }
+    }
+}
+
+/// The bits of a page's number inside an object.
+#[inline]
+const fn full_order(order: u32) -> u32 {
+    1u32.wrapping_shl(order).wrapping_sub(1)
+}
+
+/// The number among all objects of an order of one in a chunk.
+#[inline]
+const fn number_of(c: u32, order: u32, number: u32) -> u64 {
+    // CAST (both): u32 to u64 never loses a bit.
+    ((c as u64) << 9u32.saturating_sub(order)) | number as u64
+}
+
+#[cfg(test)]
+mod tests;
