@@ -16,10 +16,8 @@ struct pci_dev;
 struct scatterlist;
 struct vm_area_struct;
 
-void *rust_helper_iommu_dev_priv(struct device *dev);
 void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops *ops);
 bool rust_helper_iommu_has_dma_ops(void);
-u64 rust_helper_iommu_dma_limit(struct device *dev, bool coherent);
 u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
@@ -50,8 +48,7 @@ void *rust_helper_iommu_page_address(struct page *page);
 struct page *rust_helper_iommu_virt_to_page(const void *virt);
 pgprot_t rust_helper_iommu_pgprot_kernel(void);
 
-struct scatterlist *rust_helper_iommu_sg_step(struct scatterlist *sg, u64 *phys, u32 *len);
-void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsigned int len);
+unsigned long rust_helper_iommu_first_page(void);
 
 const char *rust_iommu_param_unit(void);
 const char *rust_iommu_param_dma(void);

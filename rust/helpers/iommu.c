@@ -17,11 +17,6 @@
 #include <asm/cacheflush.h>
 #endif
 
-void *rust_helper_iommu_dev_priv(struct device *dev)
-{
-	return dev->iommu ? dev_iommu_priv_get(dev) : NULL;
-}
-
 /*
  * The flag goes first: dma_supported() warns about a device that has both.
  */
@@ -35,13 +30,6 @@ void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops 
 bool rust_helper_iommu_has_dma_ops(void)
 {
 	return IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS);
-}
-
-/* The highest address the device can put on the bus, inclusive. */
-u64 rust_helper_iommu_dma_limit(struct device *dev, bool coherent)
-{
-	return min_not_zero(coherent ? dev->coherent_dma_mask : dma_get_mask(dev),
-			    dev->bus_dma_limit);
 }
 
 u64 rust_helper_iommu_seg_boundary(struct device *dev)
@@ -141,22 +129,14 @@ struct page *rust_helper_iommu_virt_to_page(const void *virt)
 	return virt_to_page(virt);
 }
 
-/* What an entry of a list is, and the one after it; NULL after the last. */
-struct scatterlist *rust_helper_iommu_sg_step(struct scatterlist *sg, u64 *phys, u32 *len)
+/* The descriptor that page 0 has or would have; 0 where descriptors are not in one array. */
+unsigned long rust_helper_iommu_first_page(void)
 {
-	*phys = sg_phys(sg);
-	*len = sg->length;
-	if (sg_is_last(sg))
-		return NULL;
-	sg++;
-	return unlikely(sg_is_chain(sg)) ? sg_chain_ptr(sg) : sg;
+	return IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) ? (unsigned long)pfn_to_page(0) : 0;
 }
 
-void rust_helper_iommu_sg_set_dma(struct scatterlist *sg, dma_addr_t addr, unsigned int len)
-{
-	sg_dma_address(sg) = addr;
-	sg_dma_len(sg) = len;
-}
+/* Those of rust/kernel/iommu/sg_list.rs. */
+static_assert(SG_CHAIN == 1 && SG_END == 2);
 
 pgprot_t rust_helper_iommu_pgprot_kernel(void)
 {

@@ -114,6 +114,78 @@ impl Range {
     }
 }
 
+/// Whole pages: their first address, page aligned, and their number, not zero. Unlike a [`Range`] it
+/// says at compile time that it is one page, where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSpan {
+    /// The first address.
+    pub first: u64,
+    /// The number of pages.
+    pub pages: u64,
+}
+
+impl PageSpan {
+    /// The pages of a range.
+    #[inline]
+    pub const fn of(range: &Range) -> Self {
+        let r = range.page_cover();
+        Self {
+            first: r.first,
+            pages: (r.last.wrapping_sub(r.first) >> PAGE_SHIFT).wrapping_add(1),
+        }
+    }
+
+    /// Blocks of a power of two of pages, each at a multiple of its size, that cover the pages: three at
+    /// most where the first address is a multiple of the size, and at most a quarter more than asked for.
+    ///
+    /// Why not one block: units drop what is cached of all its pages. Why not exact: each block is a
+    /// command.
+    #[inline]
+    pub const fn blocks(self, most_lg2: u32) -> Blocks {
+        let lg2 = 63u32.saturating_sub(self.pages.leading_zeros());
+        let step = 1u64 << (lg2.saturating_sub(2) & 63);
+        let pages = self.pages.wrapping_add(step.wrapping_sub(1)) & !step.wrapping_sub(1);
+        let first = self.first >> PAGE_SHIFT;
+        Blocks {
+            next: first,
+            left: if pages < self.pages || first.checked_add(pages).is_none() {
+                self.pages
+            } else {
+                pages
+            },
+            most_lg2,
+        }
+    }
+}
+
+/// See [`PageSpan::blocks`]: the first address and log2 of the pages of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    next: u64,
+    left: u64,
+    most_lg2: u32,
+}
+
+impl Iterator for Blocks {
+    type Item = (u64, u32);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u64, u32)> {
+        if self.left == 0 {
+            return None;
+        }
+        let fits = 63u32.saturating_sub(self.left.leading_zeros());
+        let mut lg2 = if self.left == 1 { 0 } else { self.next.trailing_zeros().min(fits) };
+        if lg2 > self.most_lg2 {
+            lg2 = self.most_lg2;
+        }
+        let first = self.next << PAGE_SHIFT;
+        self.next = self.next.wrapping_add(1u64 << (lg2 & 63));
+        self.left = self.left.wrapping_sub(1u64 << (lg2 & 63));
+        Some((first, lg2))
+    }
+}
+
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{:#x}-{:#x}]", self.first, self.last)
@@ -158,6 +230,30 @@ mod tests {
         assert_eq!(Range::with_len(u64::MAX, 1), Range::new(u64::MAX, u64::MAX));
         assert_eq!(Range::with_len(u64::MAX, 2), None);
         assert_eq!(Range::with_len(5, 0), None);
+    }
+
+    #[test]
+    fn blocks_cover_little_more_than_asked_for() {
+        for lg2 in 0..12u32 {
+            for pages in (1u64 << lg2)..(2 << lg2) {
+                for first in [0, 1 << 20, 7] {
+                    let span = PageSpan { first: first << 12, pages };
+                    let (mut at, mut count, mut total) = (first, 0, 0);
+                    for (a, n) in span.blocks(10) {
+                        assert_eq!((a >> 12, a >> 12 & ((1 << n) - 1)), (at, 0), "{span:?}");
+                        assert!(n <= 10);
+                        at += 1 << n;
+                        total += 1u64 << n;
+                        count += 1;
+                    }
+                    assert!(total >= pages && total * 4 <= pages * 5, "{span:?}");
+                    assert!(first == 7 || lg2 > 10 || count <= 3, "{span:?}");
+                }
+            }
+        }
+        let all = PageSpan::of(&Range::ALL);
+        assert_eq!(all.pages, 1 << 52);
+        assert_eq!(all.blocks(63).map(|(_, n)| 1u64 << n).sum::<u64>(), 1 << 52);
     }
 
     #[test]

@@ -147,6 +147,19 @@ impl HwPages {
         }
     }
 
+    /// Writes two words at `index`, each with one store; beyond the end, nothing.
+    #[inline]
+    pub fn write_two(&self, index: usize, [first, second]: [u64; 2]) {
+        if self.words.checked_sub(index).is_some_and(|left| left >= 2) {
+            let at = self.virt.as_ptr().wrapping_add(index);
+            // SAFETY: both in bounds; volatile by the type invariant.
+            unsafe {
+                at.write_volatile(first);
+                at.wrapping_add(1).write_volatile(second);
+            }
+        }
+    }
+
     /// Writes `count` words from `index` on back to memory, for units that read it past the
     /// processor's caches.
     pub fn flush(&self, index: usize, count: usize) {

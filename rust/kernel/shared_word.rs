@@ -60,6 +60,12 @@ impl SharedWord {
     }
 }
 
+impl Default for SharedWord {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 /// Reads a pointer whose target is only reached through it: `rcu_dereference()`.
 #[inline]
 pub fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {

@@ -46,5 +46,6 @@ pub mod iommu {
     pub mod ops;
     pub mod own_domain;
     pub mod resv;
+    mod sg_list;
     pub mod table;
 }

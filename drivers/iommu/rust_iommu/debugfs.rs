@@ -87,11 +87,12 @@ fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             State::Identity => write!(f, "identity")?,
             State::Paging(did) => write!(f, "paging:{}", did)?,
         }
+        let (maps, unmaps) = d.calls();
         writeln!(
             f,
             " maps {} unmaps {} faults {}",
-            d.maps.load(Relaxed),
-            d.unmaps.load(Relaxed),
+            maps,
+            unmaps,
             d.faults.load(Relaxed)
         )?;
     }

@@ -13,6 +13,7 @@ use iommu_core::{
     }, //
 };
 use kernel::{
+    cpu::nr_cpu_ids,
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -23,6 +24,7 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
+use kernel_iommu::shared_word::SharedWord;
 
 use crate::{
     family::Words,
@@ -97,6 +99,23 @@ impl State {
 /// Table entries with their requester IDs.
 pub(crate) type Entries = KVec<(Rid, Words)>;
 
+/// A call of the DMA API.
+#[derive(Clone, Copy)]
+pub(crate) enum Call {
+    /// Of a page, a buffer or a list.
+    Map,
+    /// Of what was mapped at once.
+    Unmap,
+}
+
+/// What one CPU counts, in a cache line of its own.
+#[repr(align(64))]
+#[derive(Default)]
+struct Counts {
+    maps: SharedWord,
+    unmaps: SharedWord,
+}
+
 /// A probed device.
 pub(crate) struct Device {
     pub(crate) id: Sbdf,
@@ -109,8 +128,7 @@ pub(crate) struct Device {
     /// Held while the device moves from one domain to another. Holds what has to be put back if
     /// that fails, with room for all requester IDs, as it must not fail for want of memory.
     pub(crate) moving: Pin<KBox<SpinLockIrq<Entries>>>,
-    pub(crate) maps: Atomic<u64>,
-    pub(crate) unmaps: Atomic<u64>,
+    counts: KVVec<Counts>,
     pub(crate) faults: Atomic<u64>,
 }
 
@@ -127,6 +145,10 @@ impl Device {
         required: KVec<Required>,
     ) -> Result<Self> {
         let undo = KVec::with_capacity(rids.len(), GFP_KERNEL)?;
+        let mut counts = KVVec::new();
+        for _ in 0..nr_cpu_ids() {
+            counts.push(Counts::default(), GFP_KERNEL)?;
+        }
         Ok(Self {
             id,
             unit,
@@ -134,9 +156,28 @@ impl Device {
             required,
             state: Atomic::new(State::Blocked.to_word()),
             moving: KBox::pin_init(new_spinlock_irq!(undo), GFP_KERNEL)?,
-            maps: Atomic::new(0),
-            unmaps: Atomic::new(0),
+            counts,
             faults: Atomic::new(0),
+        })
+    }
+
+    /// Counts a call of the DMA API on a CPU.
+    #[inline]
+    pub(crate) fn count(&self, cpu: usize, call: Call) {
+        if let Some(c) = self.counts.get(cpu) {
+            let n = match call {
+                Call::Map => &c.maps,
+                Call::Unmap => &c.unmaps,
+            };
+            // For people: a call in an interrupt just here may be lost.
+            n.store(n.load().wrapping_add(1));
+        }
+    }
+
+    /// Maps and unmaps so far.
+    pub(crate) fn calls(&self) -> (u64, u64) {
+        self.counts.iter().fold((0, 0), |(maps, unmaps), c| {
+            (maps + c.maps.load(), unmaps + c.unmaps.load())
         })
     }
 

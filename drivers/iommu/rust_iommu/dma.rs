@@ -7,6 +7,7 @@
 
 use iommu_core::{
     addr::{
+        PageSpan,
         Perm,
         Range,
         PAGE_SIZE, //
@@ -39,7 +40,8 @@ use crate::{
         refused,
         Mismatch,
         Object,
-        PagingDomain, //
+        PagingDomain,
+        Writer, //
     },
     glue::{
         this_cpu,
@@ -55,17 +57,19 @@ const IN_CHUNK: u64 = (1 << CHUNK_SHIFT) - 1;
 
 /// What a unit family does for the DMA API.
 pub(crate) trait Flush<F: Format> {
+    /// Is [`Self::after_map`] needed at all?
+    fn hears_of_maps(&self) -> bool;
     /// Makes new mappings visible where a unit caches absent entries.
-    fn after_map(&self, domain: &PagingDomain<F>, range: Range) -> Result;
-    /// Makes a range unreachable before it returns.
-    fn after_unmap(&self, domain: &PagingDomain<F>, range: Range) -> Result;
+    fn after_map(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
+    /// Makes pages unreachable before it returns.
+    fn after_unmap(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
 }
 
 #[inline]
 pub(crate) fn perm(dir: Direction) -> Perm {
     Perm {
-        read: dir.device_reads,
-        write: dir.device_writes,
+        read: dir.device_reads(),
+        write: dir.device_writes(),
     }
 }
 
@@ -87,11 +91,14 @@ pub(crate) fn pages_around(at: u64, len: usize) -> Result<(u64, u32)> {
     ))
 }
 
-/// The range of `pages` pages from `iova` on.
+/// `pages` pages from `first` on.
 #[inline]
-fn range(iova: u64, pages: usize) -> Result<Range> {
-    // CAST: usize is not wider than u64.
-    Range::with_len(iova, pages as u64 * PAGE_SIZE).ok_or(EINVAL)
+fn span(first: u64, pages: usize) -> PageSpan {
+    PageSpan {
+        first,
+        // CAST: usize is not wider than u64.
+        pages: pages as u64,
+    }
 }
 
 /// Takes addresses for so many pages, below the limit of the request's device.
@@ -101,14 +108,64 @@ pub(crate) fn take<'a, F: Format>(
     req: &Request<'_>,
     pages: u32,
 ) -> Result<Object<'a>> {
-    let limit = dma_limit(req.dev, req.coherent).min(domain.last_iova());
+    let limit = dma_limit(req.dev, req.is_coherent()).min(domain.last_iova());
     let space = domain.space().ok_or(EINVAL)?;
     space.alloc(this_cpu(), pages, limit).map_err(refused)
 }
 
-/// Maps one physically contiguous buffer; returns the DMA address of its first byte.
+/// Do `len` bytes at `at` lie in one page?
 #[inline]
+fn is_in_page(at: u64, len: usize) -> bool {
+    // CAST (both): what does not fit is no page.
+    let room = PAGE_SIZE as usize - (at & (PAGE_SIZE - 1)) as usize;
+    len.wrapping_sub(1) < room
+}
+
+/// Maps one physically contiguous buffer; returns the DMA address of its first byte.
+#[inline(always)]
 pub(crate) fn map<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    req: Request<'_>,
+    cpu: usize,
+    phys: u64,
+    len: usize,
+) -> Result<u64> {
+    if !is_in_page(phys, len) {
+        return map_more(unit, domain, req, phys, len);
+    }
+    let space = domain.space().ok_or(EINVAL)?;
+    let limit = dma_limit(req.dev, req.is_coherent()).min(domain.last_iova());
+    let Some(object) = space.alloc_page(cpu, limit) else {
+        return map_more(unit, domain, req, phys, len);
+    };
+    let offset = phys & (PAGE_SIZE - 1);
+    // Not by way of the object: it would have to be in memory for the cold paths alone.
+    let iova = object.iova;
+    let Ok(table) = domain.leaf_table(&object) else {
+        release_clean(domain, &object);
+        return Err(ENOMEM);
+    };
+    domain.fill_one(table, object.first_item(), phys - offset, perm(req.dir));
+    if unit.hears_of_maps() {
+        tell(unit, domain, iova)?;
+    }
+    Ok(iova | offset)
+}
+
+/// Makes the mapping of a page visible to units that hear of maps; nothing of it is left if that fails.
+#[inline(never)]
+fn tell<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, iova: u64) -> Result {
+    unit.after_map(domain, span(iova, 1)).inspect_err(|_| {
+        if let Some(object) = domain.space().and_then(|s| s.page_object(iova)) {
+            give_up(unit, domain, &object, 1);
+        }
+    })
+}
+
+/// [`map`] for more than a page, and for where there is no page at hand.
+#[inline(never)]
+fn map_more<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     req: Request<'_>,
@@ -116,29 +173,13 @@ pub(crate) fn map<F: Format>(
     len: usize,
 ) -> Result<u64> {
     let (offset, pages) = pages_around(phys, len)?;
+    // CAST (both): below 512.
     if pages > IN_CHUNK as u32 / PAGE_SIZE as u32 {
         return map_large(unit, domain, req, phys, pages).map(|iova| iova | offset);
     }
     let object = take(domain, &req, pages)?;
-    // CAST: u32 fits usize.
-    let count = pages as usize;
-    let mapped = match object.used_for {
-        Use::Objects { .. } => domain.leaf_table(&object).map(|table| {
-            let item = object.first_item();
-            domain.fill(table, item, phys - offset, count, perm(req.dir));
-            domain.written(table, item, count);
-        }),
-        _ => domain
-            .map(
-                object.iova,
-                phys - offset,
-                u64::from(pages) * PAGE_SIZE,
-                perm(req.dir),
-                Gfp::Atomic,
-            )
-            .map_err(|e| map_errno(&e)),
-    };
-    finish(unit, domain, &object, count, mapped)?;
+    let piece = (phys - offset, u64::from(pages));
+    map_pieces(unit, domain, &object, perm(req.dir), core::iter::once(piece))?;
     Ok(object.iova | offset)
 }
 
@@ -159,7 +200,7 @@ fn map_large<F: Format>(
     let mapped = domain
         .map(iova, phys, len, perm(req.dir), Gfp::Atomic)
         .map_err(|e| map_errno(&e))
-        .and_then(|()| unit.after_map(domain, range(iova, pages as usize)?));
+        .and_then(|()| unit.after_map(domain, span(iova, pages as usize)));
     if let Err(e) = mapped {
         release_run(unit, domain, &object, iova, len);
         return Err(e);
@@ -176,8 +217,22 @@ pub(crate) fn finish<F: Format>(
     pages: usize,
     mapped: Result,
 ) -> Result {
+    if mapped.is_ok() && !unit.hears_of_maps() {
+        return Ok(());
+    }
+    finish_heard(unit, domain, object, pages, mapped)
+}
+
+#[inline(never)]
+fn finish_heard<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+    mapped: Result,
+) -> Result {
     mapped
-        .and_then(|()| unit.after_map(domain, range(object.iova, pages)?))
+        .and_then(|()| unit.after_map(domain, span(object.iova, pages)))
         .inspect_err(|_| give_up(unit, domain, object, pages))
 }
 
@@ -209,48 +264,63 @@ pub(crate) fn map_pages<F: Format>(
 ) -> Result<u64> {
     let count = u32::try_from(pages.len()).map_err(|_| EINVAL)?;
     let object = take(domain, &req, count)?;
-    let pieces = pages
-        .iter()
-        .zip((0u64..).step_by(PAGE_SIZE as usize))
-        .map(|(phys, at)| (at, *phys, PAGE_SIZE));
-    map_pieces(unit, domain, &object, perm(req.dir), pages.len(), pieces)?;
+    let pieces = pages.iter().map(|phys| (*phys, 1));
+    map_pieces(unit, domain, &object, perm(req.dir), pieces)?;
     Ok(object.iova)
 }
 
-/// Maps pieces of whole pages into an object. `pieces` gives for each its place there, the address
-/// of its first page and its length.
+/// Maps pieces of whole pages into an object, one after the other: each the address of its first page
+/// and its pages.
 #[inline]
-pub(crate) fn map_pieces<F: Format>(
+fn map_pieces<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     object: &Object<'_>,
     perm: Perm,
-    pages: usize,
-    mut pieces: impl Iterator<Item = (u64, u64, u64)>,
+    pieces: impl Iterator<Item = (u64, u64)>,
 ) -> Result {
-    let mapped = match object.used_for {
-        Use::Objects { .. } => domain.leaf_table(object).map(|table| {
-            let item = object.first_item();
-            for (at, phys, len) in pieces {
-                // CAST (both): an object has 1 MiB at most.
-                let (at, count) = ((at / PAGE_SIZE) as usize, (len / PAGE_SIZE) as usize);
-                domain.fill(table, item + at, phys, count, perm);
-            }
-            domain.written(table, item, pages);
-        }),
-        _ => pieces.try_for_each(|(at, phys, len)| {
-            domain
-                .map(object.iova + at, phys, len, perm, Gfp::Atomic)
-                .map_err(|e| map_errno(&e))
-        }),
-    };
-    finish(unit, domain, object, pages, mapped)
+    let mut iova = object.iova;
+    let mapped = (|| {
+        let mut writer = match object.used_for {
+            Use::Objects { .. } => Writer::to_object(domain, object)?,
+            _ => Writer::new(domain),
+        };
+        for (phys, pages) in pieces {
+            writer.put(iova, phys, pages, perm)?;
+            iova += pages * PAGE_SIZE;
+        }
+        Ok(())
+    })();
+    // CAST: usize is as wide as u64 where there are IOMMUs.
+    finish(unit, domain, object, ((iova - object.iova) / PAGE_SIZE).max(1) as usize, mapped)
 }
 
 /// Unmaps `len` bytes at the DMA address `addr`, or all that was mapped there at once. Returns `false`
 /// if nothing was.
-#[inline]
+#[inline(always)]
 pub(crate) fn unmap<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    addr: u64,
+    len: Option<usize>,
+) -> bool {
+    if len.is_some_and(|len| is_in_page(addr, len)) {
+        if let Some(object) = domain.space().and_then(|s| s.page_object(addr)) {
+            return match domain.clear_one(&object) {
+                Ok(()) => {
+                    release_page(unit, domain, &object);
+                    true
+                }
+                Err(e) => report(addr, e),
+            };
+        }
+    }
+    unmap_more(unit, domain, addr, len)
+}
+
+/// [`unmap`] for more than a page.
+#[inline(never)]
+fn unmap_more<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     addr: u64,
@@ -290,6 +360,17 @@ fn report(addr: u64, e: Mismatch) -> bool {
     false
 }
 
+/// [`release`] for an object of one page.
+#[inline(always)]
+fn release_page<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, object: &Object<'_>) {
+    if unit.after_unmap(domain, span(object.iova, 1)).is_err() {
+        return domain.quarantine(1);
+    }
+    if let Some(Err(e)) = domain.space().map(|space| space.free_page(object)) {
+        report(object.iova, Mismatch::Wild(e));
+    }
+}
+
 /// Invalidates the first pages of an object, whose items are clear, and gives it back.
 #[inline]
 fn release<F: Format>(
@@ -298,7 +379,7 @@ fn release<F: Format>(
     object: &Object<'_>,
     pages: usize,
 ) {
-    match range(object.iova, pages).and_then(|r| unit.after_unmap(domain, r)) {
+    match unit.after_unmap(domain, span(object.iova, pages)) {
         Ok(()) => release_clean(domain, object),
         // CAST: usize is not wider than u64.
         Err(_) => domain.quarantine(pages as u64),
@@ -361,7 +442,7 @@ fn release_run<F: Format>(
         // A hole is one page at least.
         done += u.bytes.max(PAGE_SIZE);
     }
-    match cleared.map_or(Ok(()), |c| unit.after_unmap(domain, c)) {
+    match cleared.map_or(Ok(()), |c| unit.after_unmap(domain, PageSpan::of(&c))) {
         Ok(()) => release_clean(domain, object),
         Err(_) => {
             if let Some(c) = cleared {

@@ -3,8 +3,12 @@
 //! Scatter lists: one range of addresses, one invalidation.
 
 use iommu_core::{
-    addr::PAGE_SIZE,
-    pt::Format, //
+    addr::{
+        Perm,
+        PAGE_SIZE, //
+    },
+    pt::Format,
+    slab::Use, //
 };
 use kernel::{
     error::code::*,
@@ -16,6 +20,7 @@ use kernel_iommu::iommu::{
         segment_boundary, //
     },
     dma_ops::{
+        PageArray,
         Request,
         SgList, //
     }, //
@@ -23,43 +28,45 @@ use kernel_iommu::iommu::{
 
 use crate::{
     dma::{
-        map_pieces,
-        pages_around,
+        finish,
         perm,
         take,
-        Flush, //
+        Flush,
+        MAX_MAPPING, //
     },
-    domain::PagingDomain, //
+    domain::{
+        Object,
+        PagingDomain,
+        Writer, //
+    }, //
 };
 
-/// Where the entries of a list go in one range: each on pages of its own, none across the device's
-/// segment boundary.
-#[derive(Clone, Copy)]
-struct Layout {
-    boundary: u64,
-    next: u64,
+/// The bytes of the pages that an entry has; one page at least.
+#[inline]
+fn bytes_of_pages(offset: u64, len: u32) -> u64 {
+    (offset + u64::from(len.max(1)) + (PAGE_SIZE - 1)) & !(PAGE_SIZE - 1)
 }
 
-impl Layout {
-    fn new(boundary: u64) -> Self {
-        Self { boundary, next: 0 }
+/// Where an entry of so many bytes goes in the range: at `next`, or after the boundary that it would
+/// cross. The range itself starts at a multiple of its size, so its own offsets decide.
+#[inline]
+fn place(next: u64, bytes: u64, boundary: u64) -> u64 {
+    if (next ^ (next + bytes - 1)) & !boundary == 0 {
+        next
+    } else {
+        (next | boundary) + 1
     }
+}
 
-    /// Places an entry: the start of its first page in the range, the number of bytes of its pages.
-    #[inline]
-    fn place(&mut self, phys: u64, len: u32) -> Result<(u64, u64)> {
-        // CAST: u32 fits usize.
-        let (_, pages) = pages_around(phys, (len as usize).max(1))?;
-        let bytes = u64::from(pages) * PAGE_SIZE;
-        let last = self.next + (bytes - 1);
-        // The range itself starts at a multiple of its size, so its own offsets decide.
-        if (self.next ^ last) & !self.boundary != 0 {
-            self.next = (self.next | self.boundary).checked_add(1).ok_or(EINVAL)?;
-        }
-        let at = self.next;
-        self.next = at + bytes;
-        Ok((at, bytes))
+/// The bytes that the list takes.
+#[inline]
+fn extent(list: &SgList<'_>, boundary: u64) -> u64 {
+    let mut next = 0;
+    for e in list.iter() {
+        let bytes = bytes_of_pages(e.offset(), e.len_bytes());
+        next = place(next, bytes, boundary) + bytes;
     }
+    next
 }
 
 /// Maps all entries of a list into one range and stores its segments. Returns their number.
@@ -70,42 +77,60 @@ pub(crate) fn map_list<F: Format>(
     list: &SgList<'_>,
 ) -> Result<usize> {
     let boundary = segment_boundary(req.dev) | (PAGE_SIZE - 1);
-    let mut layout = Layout::new(boundary);
-    for (phys, len) in list.iter() {
-        layout.place(phys, len)?;
+    let bytes = extent(list, boundary);
+    // CAST: usize is not wider than u64.
+    if bytes == 0 || bytes > MAX_MAPPING as u64 {
+        return Err(EINVAL);
     }
-    let pages = u32::try_from(layout.next / PAGE_SIZE).map_err(|_| EINVAL)?;
+    // CAST (both): below the largest mapping.
+    let pages = (bytes / PAGE_SIZE) as u32;
     let object = take(domain, &req, pages)?;
-    let mut layout = Layout::new(boundary);
-    let most = max_segment_size(req.dev);
+    let limits = (boundary, max_segment_size(req.dev));
+    let mapped = write(domain, &object, perm(req.dir), list, limits);
+    let segments = mapped.as_ref().map_or(0, |n| *n);
+    finish(unit, domain, &object, pages as usize, mapped.map(|_| ()))?;
+    Ok(segments)
+}
+
+/// Writes the translations of a list's entries, and its segments: entries that end and begin at pages
+/// make one, as long as the device takes it.
+#[inline]
+fn write<F: Format>(
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    perm: Perm,
+    list: &SgList<'_>,
+    (boundary, most): (u64, u32),
+) -> Result<usize> {
+    let array = PageArray::new();
+    let mut writer = match object.used_for {
+        Use::Objects { .. } => Writer::to_object(domain, object)?,
+        _ => Writer::new(domain),
+    };
     let mut segments = list.segments();
-    // The segment that is growing: where it begins, its bytes.
-    let (mut start, mut bytes) = (0u64, 0u32);
-    let pieces = list.iter().filter_map(|(phys, len)| {
-        let (at, whole) = layout.place(phys, len).ok()?;
-        let offset = phys & (PAGE_SIZE - 1);
+    let mut next = 0;
+    // The segment that is growing: where it begins, its bytes, where it ends.
+    let (mut start, mut len, mut end) = (0u64, 0u32, u64::MAX);
+    for e in list.iter() {
+        let (offset, more) = (e.offset(), e.len_bytes());
+        let bytes = bytes_of_pages(offset, more);
+        let at = place(next, bytes, boundary);
+        next = at + bytes;
+        writer.put(object.iova + at, e.page_phys(&array), bytes / PAGE_SIZE, perm)?;
         let begin = object.iova + at + offset;
-        let longer = bytes.checked_add(len).filter(|n| *n <= most);
-        match longer {
-            // It ends where this entry begins, and both are in one window.
-            Some(n)
-                if bytes != 0
-                    && start + u64::from(bytes) == begin
-                    && (start ^ (begin + u64::from(len.max(1)) - 1)) & !boundary == 0 =>
-            {
-                bytes = n;
+        let longer = u64::from(len) + u64::from(more);
+        let fits = longer <= u64::from(most) && (start ^ (start + longer - 1)) & !boundary == 0;
+        if begin == end && fits {
+            // CAST: not more than `most`.
+            len = longer as u32;
+        } else {
+            if end != u64::MAX {
+                segments.push(start, len);
             }
-            _ => {
-                if bytes != 0 {
-                    segments.push(start, bytes);
-                }
-                (start, bytes) = (begin, len);
-            }
+            (start, len) = (begin, more);
         }
-        Some((at, phys - offset, whole))
-    });
-    // CAST: u32 fits usize.
-    map_pieces(unit, domain, &object, perm(req.dir), pages as usize, pieces)?;
-    segments.push(start, bytes);
+        end = begin + u64::from(more);
+    }
+    segments.push(start, len);
     Ok(segments.finish())
 }

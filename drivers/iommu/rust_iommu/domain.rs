@@ -10,6 +10,7 @@ use iommu_core::{
         Oa,
         Perm,
         Range,
+        PAGE_SHIFT,
         PAGE_SIZE, //
     },
     id::DomainId,
@@ -26,8 +27,10 @@ use iommu_core::{
     },
     slab::{
         self,
+        Chunk,
         Refusal,
-        Wild, //
+        Wild,
+        CHUNK_SHIFT, //
     },
 };
 use kernel::{
@@ -53,7 +56,8 @@ use kernel::{
 use kernel_iommu::{
     hw_pages::Gfp,
     iommu::table::TablePage,
-    once_box::OnceBox, //
+    once_box::OnceBox,
+    shared_word::SharedWord, //
 };
 
 use crate::{
@@ -141,7 +145,7 @@ pub(crate) struct PagingDomain<F: Format> {
     /// Requester IDs attached through each unit.
     users: [Atomic<u32>; MAX_UNITS],
     /// The units that have any, a bit each.
-    units: Atomic<u64>,
+    units: SharedWord,
     /// Pages whose addresses are never used again, as their invalidation was not confirmed.
     quarantined: Atomic<u64>,
     _format: PhantomData<F>,
@@ -168,7 +172,7 @@ impl<F: Format> PagingDomain<F> {
             id,
             served: OnceBox::new(),
             users: [const { Atomic::new(0) }; MAX_UNITS],
-            units: Atomic::new(0),
+            units: SharedWord::new(0),
             quarantined: Atomic::new(0),
             _format: PhantomData,
         })
@@ -238,13 +242,13 @@ impl<F: Format> PagingDomain<F> {
     fn set_unit(&self, unit: usize, used: bool) {
         // CAST: below 64.
         let bit = 1u64 << (unit as u32 & 63);
-        let mut now = self.units.load(Relaxed);
+        let mut now = self.units.load();
         loop {
             let new = if used { now | bit } else { now & !bit };
             // ORDERING: full, so that an invalidation that misses this user has run before the
             // user's entry could be read.
-            match self.units.cmpxchg(now, new, Full) {
-                Ok(_) => return,
+            match self.units.cas(now, new) {
+                Ok(()) => return,
                 Err(other) => now = other,
             }
         }
@@ -253,7 +257,7 @@ impl<F: Format> PagingDomain<F> {
     /// The units that have users of the domain, a bit each.
     #[inline]
     pub(crate) fn units(&self) -> u64 {
-        self.units.load(Relaxed)
+        self.units.load()
     }
 
     /// Makes a space of addresses for our DMA API, unless there is one.
@@ -307,24 +311,23 @@ impl<F: Format> PagingDomain<F> {
     /// chunk is first used.
     #[inline]
     pub(crate) fn leaf_table(&self, object: &Object<'_>) -> Result<TablePage> {
-        let tables = self.tables(Gfp::Atomic);
         match object.chunk.leaf() {
-            0 => self.first_leaf_table(object, &tables),
-            leaf => Ok(tables.table_at(Oa(leaf))),
+            0 => self.first_leaf_table(object.iova, object.chunk),
+            leaf => Ok(self.tables(Gfp::Atomic).named(leaf)),
         }
     }
 
     #[cold]
-    fn first_leaf_table(&self, object: &Object<'_>, tables: &Tables) -> Result<TablePage> {
-        let table = leaf::leaf_table::<F, _>(tables, self.root, Iova(object.iova))
-            .map_err(|e| errno(&e))?;
-        object.chunk.set_leaf(tables.oa(table).0);
+    fn first_leaf_table(&self, iova: u64, chunk: &Chunk<Kernel>) -> Result<TablePage> {
+        let tables = self.tables(Gfp::Atomic);
+        let table = leaf::leaf_table::<F, _>(&tables, self.root, Iova(iova)).map_err(|e| errno(&e))?;
+        chunk.set_leaf(tables.name(table));
         Ok(table)
     }
 
-    /// Fills pages of an object, from its page `at` on. Not flushed: [`Self::written`] is.
+    /// Fills items of a table. Not flushed.
     #[inline]
-    pub(crate) fn fill(&self, table: TablePage, item: usize, oa: u64, pages: usize, perm: Perm) {
+    fn fill(&self, table: TablePage, item: usize, oa: u64, pages: usize, perm: Perm) {
         let tables = self.tables(Gfp::Atomic);
         leaf::fill::<F, _>(
             &tables,
@@ -337,10 +340,32 @@ impl<F: Format> PagingDomain<F> {
         );
     }
 
-    /// Makes written items visible to units that do not look into the processor's caches.
+    /// Fills one page of an object, and makes it visible to all units.
     #[inline]
-    pub(crate) fn written(&self, table: TablePage, item: usize, pages: usize) {
-        self.tables(Gfp::Atomic).written(table, item, pages);
+    pub(crate) fn fill_one(&self, table: TablePage, item: usize, oa: u64, perm: Perm) {
+        let tables = self.tables(Gfp::Atomic);
+        tables.store(table, item, F::leaf(Oa(oa), perm, PAGE_SHIFT));
+        tables.written(table, item, 1);
+    }
+
+    /// Clears an object of one page.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch::NotMapped`].
+    #[inline]
+    pub(crate) fn clear_one(&self, object: &Object<'_>) -> Result<(), Mismatch> {
+        let tables = self.tables(Gfp::Atomic);
+        let table = match object.chunk.leaf() {
+            0 => return Err(Mismatch::NotMapped),
+            leaf => tables.named(leaf),
+        };
+        let item = object.first_item();
+        // ORDERING: the exchange is a barrier: the item is clear before anyone looks which units there
+        // are to be told; pairs with `set_unit`.
+        leaf::clear(&tables, table, item, 1).map_err(|_| Mismatch::NotMapped)?;
+        tables.written(table, item, 1);
+        Ok(())
     }
 
     /// Clears an object's pages; with `pages` all that was mapped at once. Returns their number.
@@ -358,7 +383,7 @@ impl<F: Format> PagingDomain<F> {
         let (first, room) = (object.first_item(), object.pages() as usize); // CAST: 256 at most.
         let table = match object.chunk.leaf() {
             0 => return Err(Mismatch::NotMapped),
-            leaf => tables.table_at(Oa(leaf)),
+            leaf => tables.named(leaf),
         };
         let count = match pages {
             Some(n) if n > room => return Err(Mismatch::Longer),
@@ -372,8 +397,7 @@ impl<F: Format> PagingDomain<F> {
         leaf::clear(&tables, table, first, count).map_err(|_| Mismatch::NotMapped)?;
         tables.written(table, first, count);
         if count > 1 {
-            // ORDERING: the items are clear before anyone looks which units there are to be told;
-            // pairs with `set_unit`. The exchange of a single item is a barrier itself.
+            // ORDERING: as in `clear_one`, for the items after the first.
             smp_mb(Full);
         }
         Ok(count)
@@ -446,6 +470,122 @@ impl<F: Format> PagingDomain<F> {
                 self.id().0
             );
         }
+    }
+}
+
+/// Writes translations piece by piece in ascending order, without a walk for each.
+pub(crate) struct Writer<'a, F: Format> {
+    domain: &'a PagingDomain<F>,
+    tables: Tables,
+    /// The table of single pages of `chunk`; what was written there and not flushed: first item, end.
+    table: Option<TablePage>,
+    chunk: u64,
+    dirty: (usize, usize),
+}
+
+impl<'a, F: Format> Writer<'a, F> {
+    /// A writer that does not know a table yet.
+    pub(crate) fn new(domain: &'a PagingDomain<F>) -> Self {
+        Self {
+            domain,
+            tables: domain.tables(Gfp::Atomic),
+            table: None,
+            chunk: u64::MAX,
+            dirty: (0, 0),
+        }
+    }
+
+    /// A writer into an object of a chunk.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[inline]
+    pub(crate) fn to_object(domain: &'a PagingDomain<F>, object: &Object<'_>) -> Result<Self> {
+        let first = object.first_item();
+        Ok(Self {
+            table: Some(domain.leaf_table(object)?),
+            chunk: object.iova >> CHUNK_SHIFT,
+            dirty: (first, first),
+            ..Self::new(domain)
+        })
+    }
+
+    /// Writes `pages` pages at `iova`, right after what was written last or in another chunk.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[inline]
+    pub(crate) fn put(&mut self, iova: u64, phys: u64, pages: u64, perm: Perm) -> Result {
+        // CAST: masked to 9 bits.
+        let item = (iova >> PAGE_SHIFT) as usize & (ITEMS - 1);
+        match self.table {
+            Some(table) if pages == 1 && iova >> CHUNK_SHIFT == self.chunk => {
+                self.tables.store(table, item, F::leaf(Oa(phys), perm, PAGE_SHIFT));
+                self.dirty.1 = item + 1;
+                Ok(())
+            }
+            _ => self.put_more(iova, phys, pages, perm),
+        }
+    }
+
+    #[inline(never)]
+    fn put_more(&mut self, mut iova: u64, mut phys: u64, mut pages: u64, perm: Perm) -> Result {
+        // CAST: 512.
+        const CHUNK_PAGES: u64 = ITEMS as u64;
+        while pages > 0 {
+            let whole = (iova | phys) & (CHUNK_PAGES * PAGE_SIZE - 1) == 0 && pages >= CHUNK_PAGES;
+            if whole {
+                // Superpages, as far as they go.
+                let n = pages - pages % CHUNK_PAGES;
+                self.flush();
+                self.domain
+                    .map(iova, phys, n * PAGE_SIZE, perm, Gfp::Atomic)
+                    .map_err(|e| map_errno(&e))?;
+                (iova, phys, pages) = (iova + n * PAGE_SIZE, phys + n * PAGE_SIZE, pages - n);
+                continue;
+            }
+            let table = self.table_of(iova)?;
+            // CAST (all): at most 512.
+            let item = (iova >> PAGE_SHIFT) as usize & (ITEMS - 1);
+            let n = pages.min((ITEMS - item) as u64);
+            self.domain.fill(table, item, phys, n as usize, perm);
+            self.dirty.1 = item + n as usize;
+            (iova, phys, pages) = (iova + n * PAGE_SIZE, phys + n * PAGE_SIZE, pages - n);
+        }
+        Ok(())
+    }
+
+    fn table_of(&mut self, iova: u64) -> Result<TablePage> {
+        let chunk = iova >> CHUNK_SHIFT;
+        if let Some(table) = self.table.filter(|_| chunk == self.chunk) {
+            return Ok(table);
+        }
+        self.flush();
+        let table = leaf::leaf_table::<F, _>(&self.tables, self.domain.root, Iova(iova))
+            .map_err(|e| errno(&e))?;
+        // CAST: masked to 9 bits.
+        let item = (iova >> PAGE_SHIFT) as usize & (ITEMS - 1);
+        (self.table, self.chunk, self.dirty) = (Some(table), chunk, (item, item));
+        Ok(table)
+    }
+
+    /// Makes what was written visible to units that do not look into the processor's caches.
+    #[inline]
+    fn flush(&mut self) {
+        let (first, end) = self.dirty;
+        if let Some(table) = self.table.filter(|_| end > first) {
+            self.tables.written(table, first, end - first);
+        }
+        self.dirty.0 = end;
+    }
+}
+
+impl<F: Format> Drop for Writer<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

@@ -6,6 +6,7 @@
 use iommu_core::{
     addr::{
         Oa,
+        PageSpan,
         Range, //
     },
     id::{
@@ -120,11 +121,13 @@ pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     /// Puts back what `set_entry` returned.
     fn put_back(&self, rid: Rid, entry: &Words);
 
+    /// Is [`Self::after_map`] needed at all?
+    fn hears_of_maps(&self) -> bool;
     /// Makes new mappings visible, where the unit caches absent entries or buffers writes. Any
     /// context.
-    fn after_map(&self, did: DomainId, range: Range) -> Result;
+    fn after_map(&self, did: DomainId, span: PageSpan) -> Result;
     /// Makes unmapped pages unreachable before it returns. Any context.
-    fn after_unmap(&self, did: DomainId, range: Range) -> Result;
+    fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result;
     /// Drops everything a unit may hold of a domain, walk caches included. Any context.
     fn invalidate_domain(&self, did: DomainId) -> Result;
 

@@ -65,6 +65,20 @@ impl TableMem for Tables {
     }
 
     #[inline]
+    fn name(&self, table: TablePage) -> u64 {
+        // CAST: usize is not wider than u64.
+        table.addr() as u64
+    }
+
+    #[inline]
+    fn named(&self, name: u64) -> TablePage {
+        // SAFETY: the core crate passes what `name` gave for a table of a tree that is alive; it keeps
+        // such a word with a chunk of addresses, and takes it from there before the table is freed.
+        // CAST: it was a usize.
+        unsafe { TablePage::from_addr(name as usize) }
+    }
+
+    #[inline]
     fn load(&self, table: TablePage, index: usize) -> u64 {
         table.load(index)
     }

@@ -5,8 +5,8 @@
 use iommu_core::{
     acpi::srat,
     addr::{
-        Perm,
-        Range, //
+        PageSpan,
+        Perm, //
     },
     id::{
         DomainId,
@@ -84,6 +84,8 @@ pub(crate) struct Iommu<F: Family> {
     /// The last address of memory that firmware says can be plugged in.
     pub(crate) last_pluggable: u64,
     pub(crate) ids: Arc<DomainIds>,
+    /// A unit caches that nothing is mapped, or buffers writes.
+    hears_of_maps: bool,
     /// Memory mapped to itself, for units that cannot pass requests through.
     one_to_one: Option<Domain<F>>,
     /// A function without unit was reported.
@@ -111,6 +113,7 @@ impl<F: Family> Iommu<F> {
         let ids = DomainIds::new(nr_domains)?;
         let last_pluggable = last_pluggable();
         let last = last_ram().max(last_pluggable);
+        let hears_of_maps = units.iter().any(|u| u.hears_of_maps());
         let one_to_one = match units.iter().find(|u| !u.passes_through()) {
             Some(unit) => Some(one_to_one(&ids, &unit.shape()?, last)?),
             None => None,
@@ -124,6 +127,7 @@ impl<F: Family> Iommu<F> {
                 last_pluggable,
                 one_to_one,
                 ids,
+                hears_of_maps,
                 unnamed: Atomic::new(false),
                 devices <- new_mutex!(KVec::new()),
                 groups <- Groups::new(params.policy, acs),
@@ -208,17 +212,30 @@ impl<F: Family> Iommu<F> {
 
 impl<F: Family> Flush<F::Format> for Iommu<F> {
     #[inline]
-    fn after_map(&self, domain: &Domain<F>, range: Range) -> Result {
-        let did: DomainId = domain.id();
-        self.users(domain).try_for_each(|u| u.after_map(did, range))
+    fn hears_of_maps(&self) -> bool {
+        self.hears_of_maps
     }
 
     #[inline]
-    fn after_unmap(&self, domain: &Domain<F>, range: Range) -> Result {
-        let mut result = Ok(());
+    fn after_map(&self, domain: &Domain<F>, span: PageSpan) -> Result {
+        if !self.hears_of_maps {
+            return Ok(());
+        }
+        let did: DomainId = domain.id();
+        self.users(domain).try_for_each(|u| u.after_map(did, span))
+    }
+
+    #[inline]
+    fn after_unmap(&self, domain: &Domain<F>, span: PageSpan) -> Result {
+        let mut units = self.users(domain);
+        // Nearly all domains are one unit's.
+        let mut result = match units.next() {
+            Some(u) => u.after_unmap(domain.id(), span),
+            None => return Ok(()),
+        };
         // All of them, even if one fails.
-        for u in self.users(domain) {
-            result = u.after_unmap(domain.id(), range).and(result);
+        for u in units {
+            result = u.after_unmap(domain.id(), span).and(result);
         }
         result
     }

@@ -4,6 +4,7 @@
 
 use iommu_core::{
     addr::{
+        PageSpan,
         Perm,
         Range,
         PAGE_SIZE, //
@@ -14,10 +15,7 @@ use kernel::{
     device,
     error::code::*,
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
 use kernel_iommu::{
     hw_pages::{
@@ -62,6 +60,7 @@ use kernel_iommu::{
 
 use crate::{
     device::{
+        Call,
         Device,
         Required,
         State, //
@@ -76,7 +75,10 @@ use crate::{
         Family,
         Unit, //
     },
-    glue::Show,
+    glue::{
+        this_cpu,
+        Show, //
+    },
     group,
     iommu::{
         is_shared,
@@ -376,7 +378,7 @@ impl<F: Family> Driver for Iommu<F> {
         let u = domain.unmap(iova, len as u64);
         if let (Some(range), Some(_)) = (u.cleared, domain.space()) {
             // A claim of the core's. Nobody else gets its addresses before the units have let go of it.
-            match self.after_unmap(domain, range) {
+            match self.after_unmap(domain, PageSpan::of(&range)) {
                 Ok(()) => domain.unclaim(range),
                 Err(_) => domain.quarantine(range.len_bytes() / PAGE_SIZE),
             }
@@ -390,7 +392,7 @@ impl<F: Family> Driver for Iommu<F> {
 
     fn sync_map(&self, domain: &Domain<F>, span: Span) -> Result {
         match Range::new(span.0, span.1) {
-            Some(range) => self.after_map(domain, range),
+            Some(range) => self.after_map(domain, PageSpan::of(&range)),
             None => Ok(()),
         }
     }
@@ -398,7 +400,7 @@ impl<F: Family> Driver for Iommu<F> {
     fn sync_unmap(&self, domain: &Domain<F>, span: Span) {
         if let Some(range) = Range::new(span.0, span.1) {
             // A failure marks the unit broken, which is reported there.
-            let _ = self.after_unmap(domain, range);
+            let _ = self.after_unmap(domain, PageSpan::of(&range));
         }
     }
 
@@ -412,7 +414,7 @@ impl<F: Family> Driver for Iommu<F> {
 }
 
 impl<F: Family> DmaDriver for Iommu<F> {
-    #[inline]
+    #[inline(always)]
     fn dma_map(
         &self,
         req: Request<'_>,
@@ -421,15 +423,16 @@ impl<F: Family> DmaDriver for Iommu<F> {
         phys: u64,
         len: usize,
     ) -> Result<u64> {
-        let addr = dma::map(self, domain, req, phys, len)?;
-        data.maps.fetch_add(1u64, Relaxed);
+        let cpu = this_cpu();
+        let addr = dma::map(self, domain, req, cpu, phys, len)?;
+        data.count(cpu, Call::Map);
         Ok(addr)
     }
 
-    #[inline]
+    #[inline(always)]
     fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain<F>, addr: u64, len: Option<usize>) {
         if dma::unmap(self, domain, addr, len) {
-            data.unmaps.fetch_add(1u64, Relaxed);
+            data.count(this_cpu(), Call::Unmap);
         }
     }
 
@@ -441,7 +444,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
         list: &SgList<'_>,
     ) -> Result<usize> {
         let segments = map_list(self, domain, req, list)?;
-        data.maps.fetch_add(1u64, Relaxed);
+        data.count(this_cpu(), Call::Map);
         Ok(segments)
     }
 
@@ -453,7 +456,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
         pages: &[u64],
     ) -> Result<u64> {
         let addr = dma::map_pages(self, domain, req, pages)?;
-        data.maps.fetch_add(1u64, Relaxed);
+        data.count(this_cpu(), Call::Map);
         Ok(addr)
     }
 

@@ -21,22 +21,19 @@ use kernel::{
     new_spinlock_irq,
     prelude::*,
     processor::cpu_relax,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        SpinLockIrq, //
-    },
+    sync::SpinLockIrq,
     time::{
         Delta,
         Instant,
         Monotonic, //
     }, //
 };
-use kernel_iommu::hw_pages::{
-    Gfp,
-    HwPages, //
+use kernel_iommu::{
+    hw_pages::{
+        Gfp,
+        HwPages, //
+    },
+    shared_word::SharedWord, //
 };
 
 use crate::glue::Kernel;
@@ -63,8 +60,9 @@ pub(crate) trait Ring {
     fn closing(done: Oa, sequence: u32) -> Option<Self::Command>;
     /// The entry the unit takes next.
     fn head(&self) -> usize;
-    /// Tells the unit that entries before `tail` are there, after all earlier memory writes.
-    fn publish(&self, tail: usize);
+    /// Tells the unit that entries before the one `tail` bytes from the ring's start are there, after all
+    /// earlier memory writes.
+    fn publish(&self, tail: u64);
     /// Looks for an error that keeps the unit from going on, and removes it if that is possible.
     /// `true` if a closing command may have been lost. `ring` is the queue's memory.
     fn unblock(&self, ring: &HwPages) -> bool;
@@ -83,29 +81,29 @@ struct State {
 #[pin_data]
 pub(crate) struct Queue {
     ring: HwPages,
-    /// 64-bit words of an entry.
-    words: usize,
+    /// log2 of the 64-bit words of an entry.
+    words_lg2: u32,
     /// The lower half of word 0: the last completed sequence number.
     done: HwPages,
     /// Its address.
     done_at: Oa,
-    broken: Atomic<bool>,
+    broken: SharedWord,
     commit: Commit<Kernel>,
     #[pin]
     state: SpinLockIrq<State>,
 }
 
 impl Queue {
-    /// Makes an empty ring with entries of `words` 64-bit words.
+    /// Makes an empty ring with entries of `words` 64-bit words, two or four.
     pub(crate) fn new(words: usize) -> impl PinInit<Self, Error> {
         let done = HwPages::new(8, Gfp::Kernel);
         let done_at = Oa(done.as_ref().map_or(0, |d| d.phys()));
         try_pin_init!(Self {
             ring: HwPages::new(ENTRIES * words * 8, Gfp::Kernel)?,
-            words,
+            words_lg2: words.trailing_zeros(),
             done: done?,
             done_at,
-            broken: Atomic::new(false),
+            broken: SharedWord::new(0),
             commit: Commit::new(),
             state <- new_spinlock_irq!(State { tail: 0, head: 0 }),
         }? Error)
@@ -121,7 +119,7 @@ impl Queue {
         let mut s = self.state.lock();
         (s.tail, s.head) = (0, 0);
         self.commit.rung();
-        self.broken.store(false, Relaxed);
+        self.broken.store(0);
     }
 
     /// What a map reports whose invalidation ended with `done`. A unit that completes no commands may
@@ -147,28 +145,44 @@ impl Queue {
 
     /// Did a wait time out?
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Relaxed)
+        self.broken.load() != 0
     }
 
-    /// Queues `commands`, at most [`MAX_BATCH`]; [`Self::wait`] waits until they are done.
+    /// Queues `commands`, at most [`MAX_BATCH`], and waits until they are done. Any context; holds nothing
+    /// while it waits.
     ///
     /// # Errors
     ///
-    /// `EIO` if the unit is broken or does not make room in time.
+    /// `EIO` if the unit is broken or does not make room in time, `ETIMEDOUT` if it does not answer; it is
+    /// marked broken then.
     #[inline]
-    pub(crate) fn submit<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Result<Ticket> {
+    pub(crate) fn run<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Result {
         if self.is_broken() {
             return Err(EIO);
         }
-        match self.append(unit, commands) {
-            Some(ticket) => Ok(ticket),
-            None => self.submit_when_full(unit, commands),
+        let ticket = match self.append(unit, commands) {
+            Some(ticket) => ticket,
+            None => self.append_when_full(unit, commands)?,
+        };
+        self.wait(unit, ticket)
+    }
+
+    /// [`Self::run`] for one command.
+    #[inline]
+    pub(crate) fn run_one<R: Ring>(&self, unit: &R, command: R::Command) -> Result {
+        if self.is_broken() {
+            return Err(EIO);
         }
+        let ticket = match self.append(unit, &[command]) {
+            Some(ticket) => ticket,
+            None => self.append_when_full(unit, &[command])?,
+        };
+        self.wait(unit, ticket)
     }
 
     /// Appends commands, and publishes them unless another CPU is about to publish. [`None`]: there is no
     /// room.
-    #[inline]
+    #[inline(always)]
     fn append<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Option<Ticket> {
         let irq = local_interrupt_disable();
         let (ticket, closed) = {
@@ -184,7 +198,7 @@ impl Queue {
         if let Some(tail) = closed {
             // ORDERING: the register write comes after the ring writes (the accessor orders them);
             // pairs with the unit's fetch.
-            unit.publish(tail);
+            unit.publish(self.offset(tail));
             self.commit.rung();
         }
         drop(irq);
@@ -216,22 +230,24 @@ impl Queue {
         Some(s.tail)
     }
 
+    /// Where an entry is in the ring, in bytes.
+    #[inline]
+    fn offset(&self, entry: usize) -> u64 {
+        // CAST: 16 KiB at most.
+        (entry as u64) << (self.words_lg2 + 3)
+    }
+
     /// Writes a command; there is room for it.
     #[inline]
     fn write<R: Ring>(&self, s: &mut State, command: R::Command) {
-        let at = s.tail * self.words;
-        let [low, high] = R::words(command);
-        self.ring.write(at, low);
-        self.ring.write(at + 1, high);
-        for i in 2..self.words {
-            self.ring.write(at + i, 0);
-        }
+        // The other words of larger entries stay zero.
+        self.ring.write_two(s.tail << self.words_lg2, R::words(command));
         s.tail = (s.tail + 1) % ENTRIES;
     }
 
     /// Lets others in while the unit works on a full ring.
     #[cold]
-    fn submit_when_full<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Result<Ticket> {
+    fn append_when_full<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Result<Ticket> {
         let start: Instant<Monotonic> = Instant::now();
         loop {
             if start.elapsed() > Delta::from_millis(TIMEOUT_MS) {
@@ -258,7 +274,7 @@ impl Queue {
             self.close::<R>(&mut s)
         };
         if let Some(tail) = closed {
-            unit.publish(tail);
+            unit.publish(self.offset(tail));
             self.commit.rung();
         }
     }
@@ -274,7 +290,7 @@ impl Queue {
         // Nothing but a new closing command; without room for it the waiters time out.
         if self.has_room(unit, &mut s, 0) {
             if let Some(tail) = self.close::<R>(&mut s) {
-                unit.publish(tail);
+                unit.publish(self.offset(tail));
                 self.commit.rung();
             }
         }
@@ -286,7 +302,7 @@ impl Queue {
     ///
     /// `ETIMEDOUT`; the unit is marked broken.
     #[inline]
-    pub(crate) fn wait<R: Ring>(&self, unit: &R, ticket: Ticket) -> Result {
+    fn wait<R: Ring>(&self, unit: &R, ticket: Ticket) -> Result {
         // CAST: the lower half is what is stored.
         if ticket.is_done(self.done.read(0) as u32) {
             return Ok(());
@@ -325,7 +341,7 @@ impl Queue {
 
     /// Marks the unit broken, with one line.
     fn give_up<R: Ring>(&self, unit: &R) {
-        if !self.broken.xchg(true, kernel::sync::atomic::Full) {
+        if self.broken.swap(1) == 0 {
             unit.complain();
         }
     }

@@ -130,6 +130,23 @@ impl Pages {
     // INVARIANT: bits 62:12 and S.
     pub const ALL: Self = Self(mask(62, 12) | SIZE);
 
+    /// `1 << lg2` pages from `first` on, a multiple of their size.
+    #[inline]
+    pub const fn block(first: u64, lg2: u32) -> Self {
+        let first = first & mask(63, PAGE_SHIFT);
+        if lg2 == 0 {
+            // INVARIANT: masked above.
+            return Self(first);
+        }
+        if lg2.saturating_add(PAGE_SHIFT) > SIZE_LG2_MAX {
+            return Self::ALL;
+        }
+        // Ones from bit 12 to two below the size, and a zero right above them.
+        let top = bit(lg2.wrapping_add(PAGE_SHIFT).wrapping_sub(1));
+        // INVARIANT: no bit below 12 but S.
+        Self((first & !top) | (top.wrapping_sub(1) & mask(63, PAGE_SHIFT)) | SIZE)
+    }
+
     /// The smallest encodable block of pages that covers `range`.
     #[inline]
     pub const fn covering(range: Range) -> Self {
@@ -263,6 +280,14 @@ mod tests {
             }
         }
         r(0, u64::MAX)
+    }
+
+    #[test]
+    fn blocks_are_encoded_like_the_ranges_they_are() {
+        for lg2 in 0..40 {
+            let (first, len) = (3u64 << (lg2 + 12), 1u64 << (lg2 + 12));
+            assert_eq!(Pages::block(first, lg2), Pages::covering(r(first, first + len - 1)));
+        }
     }
 
     #[test]

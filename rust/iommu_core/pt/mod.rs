@@ -53,6 +53,10 @@ pub trait TableMem {
     fn oa(&self, table: Self::Table) -> Oa;
     /// The table that an item with this address refers to.
     fn table_at(&self, oa: Oa) -> Self::Table;
+    /// A word that names a table, not zero.
+    fn name(&self, table: Self::Table) -> u64;
+    /// The table that a word from [`TableMem::name`] names.
+    fn named(&self, name: u64) -> Self::Table;
     /// Reads an item. `index` is below [`ITEMS`].
     fn load(&self, table: Self::Table, index: usize) -> u64;
     /// Writes an item with one store.

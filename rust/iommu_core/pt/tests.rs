@@ -61,6 +61,14 @@ impl TableMem for Mem {
         (oa.0 >> 12) as usize - 1
     }
 
+    fn name(&self, table: usize) -> u64 {
+        table as u64 + 1
+    }
+
+    fn named(&self, name: u64) -> usize {
+        name as usize - 1
+    }
+
     fn load(&self, table: usize, index: usize) -> u64 {
         self.tables.borrow()[table].as_ref().unwrap()[index]
     }
@@ -115,6 +123,14 @@ impl TableMem for Walker<'_> {
 
     fn table_at(&self, oa: Oa) -> usize {
         self.0.table_at(oa)
+    }
+
+    fn name(&self, table: usize) -> u64 {
+        self.0.name(table)
+    }
+
+    fn named(&self, name: u64) -> usize {
+        self.0.named(name)
     }
 
     fn load(&self, table: usize, index: usize) -> u64 {

@@ -71,6 +71,8 @@ const MOST_SMALL: u32 = 256;
 pub const LAST: u64 = (1 << 39) - 1;
 /// The last chunk of the zone for 32-bit addresses.
 const LAST_LOW: u32 = 2047;
+/// Who reaches less than this is served without slots.
+const LOW_LIMIT: u64 = u32::MAX as u64; // CAST: fits.
 /// Chunks that a refill tries.
 const REFILL_TRIES: usize = 8;
 
@@ -179,10 +181,23 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         }
     }
 
+    /// [`Space::alloc`] of one page, if this CPU has one at hand; never tries hard.
+    #[inline(always)]
+    pub fn alloc_page(&self, cpu: usize, limit: u64) -> Option<Object<'_, E>> {
+        let slot = self.slot(cpu, self.is_high(limit), 0)?;
+        let (number, seen) = slot.peek()?;
+        let object = self.object_at(number, 0)?;
+        (object.iova | (PAGE_SIZE - 1) <= limit && slot.take_seen(seen)).then_some(object)
+    }
+
+    /// Are objects for such addresses taken above 4 GiB?
     #[inline]
+    fn is_high(&self, limit: u64) -> bool {
+        limit > LOW_LIMIT && self.high.load() != 0
+    }
+
     fn alloc_small(&self, cpu: usize, order: u32, limit: u64) -> Result<Object<'_, E>, Refusal> {
-        const LOW_LIMIT: u64 = u32::MAX as u64; // CAST: fits.
-        let high = limit > LOW_LIMIT && self.high.load() != 0;
+        let high = self.is_high(limit);
         if limit >= LOW_LIMIT {
             let number = match self.slot(cpu, high, order) {
                 Some(slot) => slot.take().or_else(|| self.refill(slot, high, order)),
@@ -317,6 +332,23 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         })
     }
 
+    /// [`Space::object`] for an address in an object of one page; [`None`] for anything else.
+    #[inline]
+    pub fn page_object(&self, iova: u64) -> Option<Object<'_, E>> {
+        if iova > LAST {
+            return None;
+        }
+        // CAST (both): 18 bits; 9 bits.
+        let chunk = self.tree.chunk((iova >> CHUNK_SHIFT) as u32)?;
+        let used_for = Use::Objects { order: 0 };
+        (chunk.used_for() == used_for).then_some(Object {
+            chunk,
+            number: ((iova >> PAGE_SHIFT) as u32) & (PAGES - 1),
+            iova: iova & !(PAGE_SIZE - 1),
+            used_for,
+        })
+    }
+
     /// Gives an object back, whose pages no unit can reach any more.
     ///
     /// # Errors
@@ -341,6 +373,19 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             Use::Run { chunks } => self.free_run(c, object.chunk, chunks),
             Use::None => Err(Wild::Nothing),
         }
+    }
+
+    /// [`Space::free`] for an object of [`Space::page_object`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn free_page(&self, object: &Object<'_, E>) -> Result<(), Wild> {
+        // CAST (both): 18 bits; 7 at most.
+        let c = (object.iova >> CHUNK_SHIFT) as u32;
+        let word = (object.number >> 6) as usize;
+        self.give(c, object.chunk, 0, word, 1u64.wrapping_shl(object.number & 63))
     }
 
     /// Gives objects of one word of a chunk back.

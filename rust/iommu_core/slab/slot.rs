@@ -64,6 +64,20 @@ impl<E: Env> Slot<E> {
         }
     }
 
+    /// The lowest object's number, without taking it, and what [`Self::take_seen`] wants to know.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<(u64, u64)> {
+        let now = self.objects.load();
+        // CAST: the lower half.
+        (now as u32 != 0).then(|| (Self::number(now), now))
+    }
+
+    /// Takes the object that was seen, if nothing has changed since.
+    #[inline]
+    pub(super) fn take_seen(&self, seen: u64) -> bool {
+        self.objects.cas(seen, seen & seen.wrapping_sub(1)).is_ok()
+    }
+
     /// Takes the lowest object: its number among all of its order.
     #[inline]
     pub(super) fn take(&self) -> Option<u64> {

@@ -9,7 +9,6 @@
 use crate::{
     addr::{
         Oa,
-        Range,
         PAGE_SHIFT, //
     },
     bits::{
@@ -143,6 +142,13 @@ impl Descriptor {
 pub struct Block(u64);
 
 impl Block {
+    /// `1 << lg2` pages from `first` on, a multiple of their size.
+    #[inline]
+    pub const fn new(first: u64, lg2: u32) -> Self {
+        // INVARIANT: callers pass an aligned address; masked to be sure. CAST: fits.
+        Self(first & mask(63, PAGE_SHIFT) | (lg2 as u64 & mask(5, 0)))
+    }
+
     /// First byte.
     #[inline]
     pub const fn first(&self) -> u64 {
@@ -156,50 +162,9 @@ impl Block {
     }
 }
 
-/// The blocks that make up a range of pages exactly, in ascending order.
-#[derive(Clone, Debug)]
-pub struct Blocks {
-    /// Page number of the next block, [`None`] after the last.
-    next: Option<u64>,
-    last: u64,
-    max_mask: u32,
-}
-
-impl Blocks {
-    /// The blocks of the pages of `range`, of at most `1 << max_mask` pages each.
-    #[inline]
-    pub const fn of(range: Range, max_mask: u32) -> Self {
-        Self {
-            next: Some(range.first() >> PAGE_SHIFT),
-            last: range.last() >> PAGE_SHIFT,
-            max_mask,
-        }
-    }
-}
-
-impl Iterator for Blocks {
-    type Item = Block;
-
-    #[inline]
-    fn next(&mut self) -> Option<Block> {
-        let page = self.next?;
-        let left = self.last.wrapping_sub(page).wrapping_add(1);
-        let fits = 63u32.saturating_sub(left.leading_zeros());
-        let lg2 = page.trailing_zeros().min(fits).min(self.max_mask).min(51);
-        self.next = page
-            .checked_add(1u64 << lg2)
-            .filter(|next| *next <= self.last);
-        // INVARIANT: `page` is a multiple of the block's size.
-        // CAST: at most 51.
-        Some(Block((page << PAGE_SHIFT) | u64::from(lg2)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::vec::Vec;
 
     const DID: DomainId = DomainId(0x4567);
 
@@ -234,23 +199,5 @@ mod tests {
             [0x89_0000_0025, 0x7000]
         );
         assert_eq!(Descriptor::wait_store(Oa(0x7002), 0), None);
-    }
-
-    proptest! {
-        #[test]
-        fn blocks_make_up_the_range(first in 0u64..1 << 36, len in 1u64..5000, max in 0u32..20) {
-            let range = Range::with_len(first << 12, len << 12).unwrap();
-            let blocks: Vec<_> = Blocks::of(range, max).collect();
-            let mut at = first << 12;
-            for b in &blocks {
-                prop_assert_eq!(b.first(), at);
-                prop_assert_eq!((b.first() >> 12) % b.nr_pages(), 0);
-                prop_assert!(b.nr_pages() <= 1 << max);
-                at += b.nr_pages() << 12;
-            }
-            prop_assert_eq!(at, (first + len) << 12);
-            // No more than twice the bits of the length, where size is no limit.
-            prop_assert!(max < 13 || blocks.len() <= 26);
-        }
     }
 }

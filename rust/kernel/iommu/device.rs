@@ -15,13 +15,8 @@ mod ffi {
     extern "C" {
         // rust/helpers/iommu.c
         pub(super) fn rust_helper_iommu_dev_coherent(dev: *mut bindings::device) -> bool;
-        pub(super) fn rust_helper_iommu_dma_limit(
-            dev: *mut bindings::device,
-            coherent: bool,
-        ) -> u64;
         pub(super) fn rust_helper_iommu_seg_boundary(dev: *mut bindings::device) -> u64;
         pub(super) fn rust_helper_iommu_max_seg_size(dev: *mut bindings::device) -> u32;
-        pub(super) fn rust_helper_iommu_dev_priv(dev: *mut bindings::device) -> *mut c_void;
     }
 }
 
@@ -33,9 +28,11 @@ pub fn as_raw(dev: &Device) -> *mut bindings::device {
 }
 
 /// The driver's private pointer, null before probe.
+#[inline]
 pub(crate) fn private(dev: *mut bindings::device) -> *mut c_void {
-    // SAFETY: the shim reads two pointers of a live device.
-    unsafe { ffi::rust_helper_iommu_dev_priv(dev) }
+    // SAFETY: the device is alive; what its `iommu` points to stays while it does, and `priv` changes
+    // only when it is probed or released.
+    unsafe { (*dev).iommu.as_ref() }.map_or(core::ptr::null_mut(), |iommu| iommu.priv_)
 }
 
 /// Is the device's DMA coherent with the CPU caches?
@@ -48,8 +45,20 @@ pub fn is_coherent(dev: &Device) -> bool {
 /// `coherent`, for coherent memory: its mask and the limit of its bus.
 #[inline]
 pub fn dma_limit(dev: &Device, coherent: bool) -> u64 {
-    // SAFETY: the device is alive.
-    unsafe { ffi::rust_helper_iommu_dma_limit(as_raw(dev), coherent) }
+    let raw = as_raw(dev);
+    // SAFETY: the device is alive; its masks are plain words that its driver sets before it maps. As
+    // `dma_get_mask()` has it, a device without a mask has 32 bits.
+    let (mask, bus) = unsafe {
+        let streaming = (*raw).dma_mask.as_ref().copied().filter(|m| *m != 0);
+        let mask = if coherent {
+            (*raw).coherent_dma_mask
+        } else {
+            streaming.unwrap_or(u32::MAX.into())
+        };
+        (mask, (*raw).bus_dma_limit)
+    };
+    // Zero stands for none, for both.
+    mask.wrapping_sub(1).min(bus.wrapping_sub(1)).wrapping_add(1)
 }
 
 /// The mask that a segment of a scatter list must not cross.

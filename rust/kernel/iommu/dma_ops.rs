@@ -7,66 +7,59 @@
 //!
 //! C header: [`include/linux/dma-map-ops.h`](srctree/include/linux/dma-map-ops.h)
 
-use core::marker::PhantomData;
-
 use kernel::{
     bindings,
     device::Device,
-    ffi::c_uint,
     prelude::*, //
 };
 
-pub use super::dma_table::{
-    available,
-    install, //
+pub use super::{
+    dma_table::{
+        available,
+        install, //
+    },
+    sg_list::{
+        PageArray,
+        Segments,
+        SgEntry,
+        SgList, //
+    }, //
 };
 use super::driver::Driver;
 
-mod ffi {
-    use super::*;
-
-    extern "C" {
-        // rust/helpers/iommu.c
-        pub(super) fn rust_helper_iommu_sg_step(
-            sg: *mut bindings::scatterlist,
-            phys: *mut u64,
-            len: *mut u32,
-        ) -> *mut bindings::scatterlist;
-        pub(super) fn rust_helper_iommu_sg_set_dma(
-            sg: *mut bindings::scatterlist,
-            addr: u64,
-            len: c_uint,
-        );
-    }
-}
-
-/// Which way data goes.
+/// Which way data goes. One byte, so that a [`Request`] is passed in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Direction {
-    /// The device reads memory.
-    pub device_reads: bool,
-    /// The device writes memory.
-    pub device_writes: bool,
-}
+pub struct Direction(u8);
 
 impl Direction {
-    /// Both ways.
-    pub const BOTH: Self = Self {
-        device_reads: true,
-        device_writes: true,
-    };
+    const READS: u8 = 1;
+    const WRITES: u8 = 2;
+    const COHERENT: u8 = 4;
 
+    /// Both ways.
+    pub const BOTH: Self = Self(Self::READS | Self::WRITES);
+
+    /// Both ways, and the coherent mask counts, not the streaming one.
+    pub const COHERENT_BOTH: Self = Self(Self::BOTH.0 | Self::COHERENT);
+
+    /// The device reads memory.
+    #[inline]
+    pub const fn device_reads(self) -> bool {
+        self.0 & Self::READS != 0
+    }
+
+    /// The device writes memory.
+    #[inline]
+    pub const fn device_writes(self) -> bool {
+        self.0 & Self::WRITES != 0
+    }
+
+    #[inline]
     pub(super) fn from_raw(dir: bindings::dma_data_direction) -> Option<Self> {
         match dir {
             bindings::dma_data_direction::DMA_BIDIRECTIONAL => Some(Self::BOTH),
-            bindings::dma_data_direction::DMA_TO_DEVICE => Some(Self {
-                device_reads: true,
-                device_writes: false,
-            }),
-            bindings::dma_data_direction::DMA_FROM_DEVICE => Some(Self {
-                device_reads: false,
-                device_writes: true,
-            }),
+            bindings::dma_data_direction::DMA_TO_DEVICE => Some(Self(Self::READS)),
+            bindings::dma_data_direction::DMA_FROM_DEVICE => Some(Self(Self::WRITES)),
             _ => None,
         }
     }
@@ -79,8 +72,14 @@ pub struct Request<'a> {
     pub dev: &'a Device,
     /// Which way data goes.
     pub dir: Direction,
-    /// The coherent mask counts, not the streaming one.
-    pub coherent: bool,
+}
+
+impl Request<'_> {
+    /// Does the coherent mask count, not the streaming one?
+    #[inline]
+    pub const fn is_coherent(&self) -> bool {
+        self.dir.0 & Direction::COHERENT != 0
+    }
 }
 
 /// An IOMMU driver that serves the DMA API itself. All methods but those of [`Driver`] may run in
@@ -156,106 +155,4 @@ pub trait DmaDriver: Driver {
 
     /// Passes a device through again, if it is still in its own domain.
     fn pass_through(&self, data: &Self::Device, own: &Self::Domain);
-}
-
-/// A scatter list.
-pub struct SgList<'a> {
-    first: *mut bindings::scatterlist,
-    entries: usize,
-    _list: PhantomData<&'a mut ()>,
-}
-
-impl<'a> SgList<'a> {
-    /// # Safety
-    ///
-    /// `first` must start a list of at least `entries` entries, used by nobody else during `'a`.
-    pub(super) unsafe fn new(first: *mut bindings::scatterlist, entries: usize) -> Self {
-        Self {
-            first,
-            entries,
-            _list: PhantomData,
-        }
-    }
-
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.entries
-    }
-
-    /// Is the list empty?
-    pub fn is_empty(&self) -> bool {
-        self.entries == 0
-    }
-
-    /// The entries in order: the physical address of the first byte, and the length in bytes.
-    #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
-        let mut sg = self.first;
-        let mut left = self.entries;
-        core::iter::from_fn(move || {
-            if left == 0 || sg.is_null() {
-                return None;
-            }
-            let (mut phys, mut len) = (0, 0);
-            // SAFETY: `sg` is an entry of the list; the next is null after the last.
-            sg = unsafe { ffi::rust_helper_iommu_sg_step(sg, &raw mut phys, &raw mut len) };
-            left -= 1;
-            Some((phys, len))
-        })
-    }
-
-    /// Where the device sees the list: the segments are to be stored in order.
-    #[inline]
-    pub fn segments(&self) -> Segments<'_> {
-        Segments {
-            sg: self.first,
-            left: self.entries,
-            stored: 0,
-            _list: PhantomData,
-        }
-    }
-
-    /// The DMA address of a list that is mapped.
-    #[inline]
-    pub(super) fn mapped_at(&self) -> Option<u64> {
-        // SAFETY: the first entry of a list that has one.
-        (self.entries > 0).then(|| unsafe { bindings::sg_dma_address(self.first) })
-    }
-}
-
-/// Stores DMA addresses and lengths into the entries of a list, first to last. A segment may stand
-/// for several entries, so there may be fewer.
-pub struct Segments<'a> {
-    sg: *mut bindings::scatterlist,
-    left: usize,
-    stored: usize,
-    _list: PhantomData<&'a ()>,
-}
-
-impl Segments<'_> {
-    /// Stores the next segment.
-    #[inline]
-    pub fn push(&mut self, addr: u64, len_bytes: u32) {
-        if self.left == 0 || self.sg.is_null() {
-            return;
-        }
-        let (mut phys, mut len) = (0, 0);
-        // SAFETY: a live entry that the DMA API call owns.
-        unsafe {
-            ffi::rust_helper_iommu_sg_set_dma(self.sg, addr, len_bytes);
-            self.sg = ffi::rust_helper_iommu_sg_step(self.sg, &raw mut phys, &raw mut len);
-        }
-        self.left -= 1;
-        self.stored += 1;
-    }
-
-    /// Ends the list: the other entries get no segment. Returns the number of segments.
-    #[inline]
-    pub fn finish(mut self) -> usize {
-        let stored = self.stored;
-        while self.left > 0 && !self.sg.is_null() {
-            self.push(0, 0);
-        }
-        stored
-    }
 }

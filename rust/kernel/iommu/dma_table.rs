@@ -163,7 +163,7 @@ pub(super) const MAPPING_ERROR: u64 = u64::MAX;
 /// # Safety
 ///
 /// `dev` must be a live device with our table, used by its driver under the rules of the DMA API.
-#[inline]
+#[inline(always)]
 unsafe fn with<T: DmaDriver, R>(
     dev: Dev,
     f: impl FnOnce(&T, &Device, &T::Device, &T::Domain) -> R,
@@ -189,11 +189,7 @@ pub(super) unsafe extern "C" fn map_phys<T: DmaDriver>(
     // SAFETY: the DMA API's contract.
     let addr = unsafe {
         with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request {
-                dev,
-                dir,
-                coherent: false,
-            };
+            let req = Request { dev, dir };
             driver.dma_map(req, data, domain, phys, size)
         })
     };
@@ -239,11 +235,7 @@ pub(super) unsafe extern "C" fn map_sg<T: DmaDriver>(
     // SAFETY: the DMA API's contract.
     let mapped = unsafe {
         with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request {
-                dev,
-                dir,
-                coherent: false,
-            };
+            let req = Request { dev, dir };
             driver.dma_map_list(req, data, domain, &list)
         })
     };
@@ -293,8 +285,7 @@ pub(super) unsafe extern "C" fn alloc<T: DmaDriver>(
         with::<T, _>(dev, |driver, dev, data, domain| {
             let req = Request {
                 dev,
-                dir: Direction::BOTH,
-                coherent: true,
+                dir: Direction::COHERENT_BOTH,
             };
             let buf = coherent::Buffer::new(size, gfp)?;
             let addr = match buf.contiguous() {
@@ -325,11 +316,7 @@ unsafe extern "C" fn free<T: DmaDriver>(
     _attrs: c_ulong,
 ) {
     // SAFETY: the DMA API's contract.
-    unsafe {
-        with::<T, _>(dev, |driver, _, data, domain| {
-            driver.dma_unmap(data, domain, addr, Some(size))
-        })
-    };
+    unsafe { unmap_phys::<T>(dev, addr, size, Dir::DMA_BIDIRECTIONAL, 0) };
     // SAFETY: the buffer was made by `alloc` with this size and is freed once.
     drop(unsafe { coherent::Buffer::from_raw(virt, size) });
 }

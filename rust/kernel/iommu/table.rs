@@ -56,6 +56,24 @@ impl TablePage {
         Self(unsafe { NonNull::new_unchecked(ffi::rust_helper_iommu_phys_to_virt(phys).cast()) })
     }
 
+    /// The address in the linear map.
+    #[inline]
+    pub fn addr(self) -> usize {
+        self.0.as_ptr().expose_provenance()
+    }
+
+    /// Names a page by what [`TablePage::addr`] gave.
+    ///
+    /// # Safety
+    ///
+    /// As for [`TablePage::from_phys`]; not zero.
+    #[inline]
+    pub unsafe fn from_addr(addr: usize) -> Self {
+        // SAFETY: not zero by contract.
+        // INVARIANT: the caller's promise.
+        Self(unsafe { NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(addr)) })
+    }
+
     /// The physical address.
     #[inline]
     pub fn phys(self) -> PhysAddr {

@@ -81,10 +81,8 @@ impl Ring for Hardware {
     }
 
     #[inline]
-    fn publish(&self, tail: usize) {
-        // CAST: an offset of at most 8 KiB.
-        let offset = (tail * regs::RING_ENTRY_LEN) as u64;
-        self.regs.io().write64(offset, regs::CMD_BUF_TAIL);
+    fn publish(&self, tail: u64) {
+        self.regs.io().write64(tail, regs::CMD_BUF_TAIL);
     }
 
     fn unblock(&self, _ring: &HwPages) -> bool {

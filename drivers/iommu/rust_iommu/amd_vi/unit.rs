@@ -12,7 +12,7 @@ use iommu_core::{
     },
     addr::{
         Oa,
-        Range, //
+        PageSpan, //
     },
     amd::{
         cmd::{
@@ -225,16 +225,51 @@ impl Unit {
     /// As [`Queue::submit`] and [`Queue::wait`].
     #[inline]
     fn command(&self, commands: &[Command]) -> Result {
-        let ticket = self.queue.submit(&self.hw, commands)?;
-        self.queue.wait(&self.hw, ticket)
+        self.queue.run(&self.hw, commands)
     }
 
     /// Drops cached translations of pages of a domain.
     #[inline]
-    fn invalidate(&self, did: DomainId, range: Range) -> Result {
-        // Tables are never freed while a domain lives, so leaves are enough.
-        let pages = Pages::covering(range);
-        self.command(&[Command::invalidate_iommu_pages(did, pages, false)])
+    fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
+        // Tables are not freed while translations by them may be cached, so leaves are enough.
+        let of = |(first, lg2)| Command::invalidate_iommu_pages(did, Pages::block(first, lg2), false);
+        if span.pages == 1 {
+            return self.queue.run_one(&self.hw, of((span.first, 0)));
+        }
+        self.invalidate_more(did, span, of)
+    }
+
+    #[inline(never)]
+    fn invalidate_more(
+        &self,
+        did: DomainId,
+        span: PageSpan,
+        of: impl Fn((u64, u32)) -> Command,
+    ) -> Result {
+        let mut blocks = span.blocks(51);
+        let Some(first) = blocks.next() else {
+            return Ok(());
+        };
+        match blocks.next() {
+            None => self.command(&[of(first)]),
+            Some(second) => self.invalidate_blocks(did, [of(first), of(second)], blocks.map(of)),
+        }
+    }
+
+    /// Drops cached translations of several blocks of pages.
+    #[inline(never)]
+    fn invalidate_blocks(
+        &self,
+        did: DomainId,
+        [first, second]: [Command; 2],
+        mut others: impl Iterator<Item = Command>,
+    ) -> Result {
+        match (others.next(), others.next()) {
+            (None, _) => self.command(&[first, second]),
+            (Some(third), None) => self.command(&[first, second, third]),
+            // Not at a multiple of their size.
+            _ => self.command(&[Command::invalidate_iommu_pages(did, Pages::ALL, false)]),
+        }
     }
 
     /// Drops everything cached of a domain, walk caches included.
@@ -386,17 +421,21 @@ impl family::Unit for Unit {
         let _ = self.change_entry(rid, &Dte(*entry));
     }
 
-    #[inline]
-    fn after_map(&self, did: DomainId, range: Range) -> Result {
-        if !self.np_cache {
-            return Ok(());
-        }
-        self.queue.mapped(self.invalidate(did, range))
+    fn hears_of_maps(&self) -> bool {
+        self.np_cache
     }
 
     #[inline]
-    fn after_unmap(&self, did: DomainId, range: Range) -> Result {
-        self.invalidate(did, range)
+    fn after_map(&self, did: DomainId, span: PageSpan) -> Result {
+        if !self.np_cache {
+            return Ok(());
+        }
+        self.queue.mapped(self.invalidate(did, span))
+    }
+
+    #[inline]
+    fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
+        self.invalidate(did, span)
     }
 
     fn invalidate_domain(&self, did: DomainId) -> Result {

@@ -97,10 +97,8 @@ impl Ring for Hardware {
     }
 
     #[inline]
-    fn publish(&self, tail: usize) {
-        // CAST: an offset of at most 16 KiB.
-        let offset = (tail * self.descriptor_len()) as u64;
-        self.io().write64(offset, regs::IQT);
+    fn publish(&self, tail: u64) {
+        self.io().write64(tail, regs::IQT);
     }
 
     /// A wrong descriptor is replaced by the one that drops all translations; a device that does not

@@ -10,7 +10,7 @@ use iommu_core::{
         Drhd,
         Scopes, //
     },
-    addr::Range,
+    addr::PageSpan,
     id::{
         DomainId,
         Rid,
@@ -26,7 +26,7 @@ use iommu_core::{
             Mode, //
         },
         desc::{
-            Blocks,
+            Block,
             Descriptor, //
         },
         entry::{
@@ -142,6 +142,9 @@ pub(crate) struct Unit {
     /// What units that are not driven have.
     lost: KVec<OwnedScopes>,
     layout: Layout,
+    /// What invalidations need to know of the capabilities.
+    page_selective: bool,
+    first_stage: bool,
     /// Held while an entry is moved, invalidations included.
     #[pin]
     tables: SpinLockIrq<Tables>,
@@ -190,6 +193,8 @@ impl Unit {
             takes_rest,
             lost,
             layout,
+            page_selective: caps.page_selective,
+            first_stage: caps.mode() == Mode::FirstStage,
             tables <- new_spinlock_irq!(tables?),
             queue <- Queue::new(Hardware::descriptor_words(&caps)),
             faults <- FaultLog::new(),
@@ -233,8 +238,7 @@ impl Unit {
     /// Runs descriptors to completion. Any context.
     #[inline]
     fn command(&self, descriptors: &[Descriptor]) -> Result {
-        let ticket = self.queue.submit(&self.hw, descriptors)?;
-        self.queue.wait(&self.hw, ticket)
+        self.queue.run(&self.hw, descriptors)
     }
 
     /// Drops the cached copies of an entry, and what was translated by it.
@@ -285,18 +289,31 @@ impl Unit {
 
     /// Drops cached translations of pages of a domain.
     #[inline]
-    fn invalidate(&self, did: DomainId, range: Range) -> Result {
+    fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
+        if span.pages == 1 && self.page_selective {
+            let command = Self::pages(self.first_stage, did, span.first, 0);
+            return self.queue.run_one(&self.hw, command);
+        }
+        self.invalidate_more(did, span)
+    }
+
+    #[inline]
+    fn pages(first_stage: bool, did: DomainId, first: u64, lg2: u32) -> Descriptor {
+        // Tables are not freed while translations by them may be cached, so leaves are enough.
+        match first_stage {
+            true => Descriptor::first_pages(did, Block::new(first, lg2), true),
+            false => Descriptor::pages(did, Block::new(first, lg2), true),
+        }
+    }
+
+    #[inline(never)]
+    fn invalidate_more(&self, did: DomainId, span: PageSpan) -> Result {
         let caps = self.caps();
         if !caps.page_selective {
             return self.invalidate_domain(did);
         }
-        // Tables are not freed while translations by them may be cached, so leaves are enough.
-        let first_stage = caps.mode() == Mode::FirstStage;
-        let of = |block| match first_stage {
-            true => Descriptor::first_pages(did, block, true),
-            false => Descriptor::pages(did, block, true),
-        };
-        let mut blocks = Blocks::of(range, caps.max_mask);
+        let of = |(first, lg2)| Self::pages(self.first_stage, did, first, lg2);
+        let mut blocks = span.blocks(caps.max_mask);
         let Some(first) = blocks.next() else {
             return Ok(());
         };
@@ -307,6 +324,7 @@ impl Unit {
     }
 
     /// Drops cached translations of several blocks of pages.
+    #[inline(never)]
     fn invalidate_blocks(
         &self,
         did: DomainId,
@@ -418,18 +436,22 @@ impl family::Unit for Unit {
         let _ = self.change_entry(rid, &Entry(*entry));
     }
 
-    #[inline]
-    fn after_map(&self, did: DomainId, range: Range) -> Result {
-        if !self.caps().caching_mode {
-            return self.hw.flush_write_buffer();
-        }
-        self.queue.mapped(self.invalidate(did, range))
+    fn hears_of_maps(&self) -> bool {
+        self.caps().caching_mode || self.caps().write_buffer
     }
 
     #[inline]
-    fn after_unmap(&self, did: DomainId, range: Range) -> Result {
+    fn after_map(&self, did: DomainId, span: PageSpan) -> Result {
+        if !self.caps().caching_mode {
+            return self.hw.flush_write_buffer();
+        }
+        self.queue.mapped(self.invalidate(did, span))
+    }
+
+    #[inline]
+    fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
         self.hw.flush_write_buffer()?;
-        self.invalidate(did, range)
+        self.invalidate(did, span)
     }
 
     fn invalidate_domain(&self, did: DomainId) -> Result {
