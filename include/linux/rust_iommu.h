@@ -49,6 +49,8 @@ struct page *rust_helper_iommu_virt_to_page(const void *virt);
 pgprot_t rust_helper_iommu_pgprot_kernel(void);
 
 unsigned long rust_helper_iommu_first_page(void);
+unsigned long rust_helper_iommu_irq_save(void);
+void rust_helper_iommu_irq_restore(unsigned long flags);
 
 const char *rust_iommu_param_unit(void);
 const char *rust_iommu_param_dma(void);

@@ -138,6 +138,19 @@ unsigned long rust_helper_iommu_first_page(void)
 /* Those of rust/kernel/iommu/sg_list.rs. */
 static_assert(SG_CHAIN == 1 && SG_END == 2);
 
+unsigned long rust_helper_iommu_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void rust_helper_iommu_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
 pgprot_t rust_helper_iommu_pgprot_kernel(void)
 {
 	return PAGE_KERNEL;

@@ -135,6 +135,17 @@ impl PageSpan {
         }
     }
 
+    /// log2 of the number of pages, if they are one block of [`PageSpan::blocks`] with at most `most` pages.
+    #[inline]
+    pub const fn one_block(self, most: u64) -> Option<u32> {
+        let first = self.first >> PAGE_SHIFT;
+        if self.pages <= most && self.pages & self.pages.wrapping_sub(1) == 0 && first & self.pages.wrapping_sub(1) == 0 {
+            Some(self.pages.trailing_zeros())
+        } else {
+            None
+        }
+    }
+
     /// Blocks of a power of two of pages, each at a multiple of its size, that cover the pages: three at
     /// most where the first address is a multiple of the size, and at most a quarter more than asked for.
     ///
@@ -238,6 +249,10 @@ mod tests {
             for pages in (1u64 << lg2)..(2 << lg2) {
                 for first in [0, 1 << 20, 7] {
                     let span = PageSpan { first: first << 12, pages };
+                    let mut blocks = span.blocks(10);
+                    if let Some(n) = span.one_block(1 << 10) {
+                        assert_eq!((blocks.next(), blocks.next()), (Some((span.first, n)), None));
+                    }
                     let (mut at, mut count, mut total) = (first, 0, 0);
                     for (a, n) in span.blocks(10) {
                         assert_eq!((a >> 12, a >> 12 & ((1 << n) - 1)), (at, 0), "{span:?}");

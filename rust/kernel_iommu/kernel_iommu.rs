@@ -18,6 +18,8 @@ pub mod hw_pages;
 pub mod io_unmanaged;
 #[path = "../kernel/irq_line.rs"]
 pub mod irq_line;
+#[path = "../kernel/irq_saved.rs"]
+pub mod irq_saved;
 #[path = "../kernel/module_string.rs"]
 pub mod module_string;
 #[path = "../kernel/once_box.rs"]

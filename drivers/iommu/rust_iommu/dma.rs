@@ -61,6 +61,8 @@ pub(crate) trait Flush<F: Format> {
     fn hears_of_maps(&self) -> bool;
     /// Makes new mappings visible where a unit caches absent entries.
     fn after_map(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
+    /// [`Self::after_unmap`] where it is called from a short path.
+    fn after_unmap_inline(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
     /// Makes pages unreachable before it returns.
     fn after_unmap(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
 }
@@ -136,7 +138,7 @@ pub(crate) fn map<F: Format>(
     }
     let space = domain.space().ok_or(EINVAL)?;
     let limit = dma_limit(req.dev, req.is_coherent()).min(domain.last_iova());
-    let Some(object) = space.alloc_page(cpu, limit) else {
+    let Some(object) = space.alloc_at_hand(cpu, 0, limit) else {
         return map_more(unit, domain, req, phys, len);
     };
     let offset = phys & (PAGE_SIZE - 1);
@@ -363,7 +365,7 @@ fn report(addr: u64, e: Mismatch) -> bool {
 /// [`release`] for an object of one page.
 #[inline(always)]
 fn release_page<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, object: &Object<'_>) {
-    if unit.after_unmap(domain, span(object.iova, 1)).is_err() {
+    if unit.after_unmap_inline(domain, span(object.iova, 1)).is_err() {
         return domain.quarantine(1);
     }
     if let Some(Err(e)) = domain.space().map(|space| space.free_page(object)) {
@@ -373,13 +375,13 @@ fn release_page<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, objec
 
 /// Invalidates the first pages of an object, whose items are clear, and gives it back.
 #[inline]
-fn release<F: Format>(
+pub(crate) fn release<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     object: &Object<'_>,
     pages: usize,
 ) {
-    match unit.after_unmap(domain, span(object.iova, pages)) {
+    match unit.after_unmap_inline(domain, span(object.iova, pages)) {
         Ok(()) => release_clean(domain, object),
         // CAST: usize is not wider than u64.
         Err(_) => domain.quarantine(pages as u64),
@@ -388,7 +390,7 @@ fn release<F: Format>(
 
 /// Gives an object back that no unit has translations of.
 #[inline]
-fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) {
+pub(crate) fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) {
     if let Some(Err(e)) = domain.space().map(|space| space.free(object)) {
         report(object.iova, Mismatch::Wild(e));
     }

@@ -16,6 +16,7 @@ use kernel::{
 };
 use kernel_iommu::iommu::{
     device::{
+        dma_limit,
         max_segment_size,
         segment_boundary, //
     },
@@ -30,6 +31,8 @@ use crate::{
     dma::{
         finish,
         perm,
+        release,
+        release_clean,
         take,
         Flush,
         MAX_MAPPING, //
@@ -38,99 +41,222 @@ use crate::{
         Object,
         PagingDomain,
         Writer, //
+    },
+    glue::{
+        this_cpu,
+        Space, //
     }, //
 };
 
-/// The bytes of the pages that an entry has; one page at least.
+/// The bytes of the pages that an entry has.
 #[inline]
 fn bytes_of_pages(offset: u64, len: u32) -> u64 {
-    (offset + u64::from(len.max(1)) + (PAGE_SIZE - 1)) & !(PAGE_SIZE - 1)
+    (offset + u64::from(len) + (PAGE_SIZE - 1)) & !(PAGE_SIZE - 1)
+}
+
+/// Do so many bytes from `at` on cross the boundary?
+#[inline]
+fn crosses(at: u64, bytes: u64, boundary: u64) -> bool {
+    (at & boundary) + bytes > boundary + 1
 }
 
 /// Where an entry of so many bytes goes in the range: at `next`, or after the boundary that it would
 /// cross. The range itself starts at a multiple of its size, so its own offsets decide.
 #[inline]
 fn place(next: u64, bytes: u64, boundary: u64) -> u64 {
-    if (next ^ (next + bytes - 1)) & !boundary == 0 {
-        next
-    } else {
+    if crosses(next, bytes, boundary) {
         (next | boundary) + 1
+    } else {
+        next
     }
 }
 
-/// The bytes that the list takes.
+/// Stores the list's segments as they are from the range's start: entries that end and begin at pages
+/// make one, as long as the device takes it. Returns the bytes that the range has, and the number of
+/// segments.
 #[inline]
-fn extent(list: &SgList<'_>, boundary: u64) -> u64 {
+fn lay_out(list: &SgList<'_>, boundary: u64, most: u32) -> (u64, usize) {
+    let mut segments = list.segments();
     let mut next = 0;
+    // The segment that is growing: where it begins, its bytes; where it ends.
+    let (mut start, mut bytes, mut end) = (0, 0, u64::MAX);
     for e in list.iter() {
-        let bytes = bytes_of_pages(e.offset(), e.len_bytes());
-        next = place(next, bytes, boundary) + bytes;
+        let (offset, len) = (e.offset(), e.len_bytes());
+        let whole = bytes_of_pages(offset, len);
+        let at = place(next, whole, boundary);
+        next = at + whole;
+        let (begin, longer) = (at + offset, bytes + u64::from(len));
+        if begin == end && longer <= u64::from(most) && !crosses(start, longer, boundary) {
+            bytes = longer;
+        } else {
+            if end != u64::MAX {
+                // CAST: not more than `most`, or an entry's own length.
+                segments.push(start, bytes as u32);
+            }
+            (start, bytes) = (begin, u64::from(len));
+        }
+        end = begin + u64::from(len);
     }
-    next
+    // CAST: as above.
+    segments.push(start, bytes as u32);
+    (next, segments.finish())
 }
 
 /// Maps all entries of a list into one range and stores its segments. Returns their number.
+#[inline]
 pub(crate) fn map_list<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     req: Request<'_>,
     list: &SgList<'_>,
 ) -> Result<usize> {
-    let boundary = segment_boundary(req.dev) | (PAGE_SIZE - 1);
-    let bytes = extent(list, boundary);
+    match map_singles(unit, domain, &req, list) {
+        Some(segments) => Ok(segments),
+        None => map_any(unit, domain, req, list),
+    }
+}
+
+/// [`map_list`] for what most lists are: entries of one page each, so that one pass over the list is
+/// enough. [`None`]: it is not such a list, or there are no addresses at hand; nothing is mapped.
+#[inline]
+fn map_singles<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    req: &Request<'_>,
+    list: &SgList<'_>,
+) -> Option<usize> {
+    let order = Space::order_of(u32::try_from(list.len()).ok()?);
+    // CAST: u32 fits u64.
+    if order > 8 || (PAGE_SIZE << order) - 1 > segment_boundary(req.dev) {
+        return None;
+    }
+    let limit = dma_limit(req.dev, false).min(domain.last_iova());
+    let object = domain.space()?.alloc_at_hand(this_cpu(), order, limit)?;
+    let (array, most) = (PageArray::new(), u64::from(max_segment_size(req.dev)));
+    let mut segments = list.segments();
+    let mut pages = 0;
+    let ready = domain.leaf_table(&object).ok().filter(|table| {
+        let (first, perm) = (object.first_item(), perm(req.dir));
+        let mut at = object.iova;
+        // The segment that is growing: where it begins, and its bytes.
+        let (mut start, mut bytes) = (0, 0);
+        for e in list.iter() {
+            let (offset, len) = (e.offset(), u64::from(e.len_bytes()));
+            if (offset + len).wrapping_sub(1) >= PAGE_SIZE {
+                return false;
+            }
+            domain.fill(*table, first + pages, e.page_phys(&array), 1, perm);
+            pages += 1;
+            let begin = at + offset;
+            at += PAGE_SIZE;
+            if start + bytes == begin && bytes + len <= most {
+                bytes += len;
+            } else {
+                if bytes != 0 {
+                    // CAST: not more than `most`, or an entry's own length.
+                    segments.push(start, bytes as u32);
+                }
+                (start, bytes) = (begin, len);
+            }
+        }
+        // CAST: as above.
+        segments.push(start, bytes as u32);
+        domain.written(*table, first, pages);
+        true
+    });
+    if ready.is_none() {
+        back_out(unit, domain, &object, pages);
+        return None;
+    }
+    finish(unit, domain, &object, pages, Ok(())).ok()?;
+    Some(segments.finish())
+}
+
+/// Gives an object back of which some pages were written.
+#[cold]
+fn back_out<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+) {
+    match domain.clear(object, Some(pages.max(1))) {
+        // A device may have looked at them.
+        Ok(n) => release(unit, domain, object, n),
+        Err(_) => release_clean(domain, object),
+    }
+}
+
+/// [`map_list`] for any list.
+#[inline(never)]
+fn map_any<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    req: Request<'_>,
+    list: &SgList<'_>,
+) -> Result<usize> {
+    let boundary = (segment_boundary(req.dev) | (PAGE_SIZE - 1)).min(u64::MAX >> 1);
+    let (bytes, segments) = lay_out(list, boundary, max_segment_size(req.dev));
     // CAST: usize is not wider than u64.
     if bytes == 0 || bytes > MAX_MAPPING as u64 {
         return Err(EINVAL);
     }
-    // CAST (both): below the largest mapping.
+    // CAST: below the largest mapping.
     let pages = (bytes / PAGE_SIZE) as u32;
     let object = take(domain, &req, pages)?;
-    let limits = (boundary, max_segment_size(req.dev));
-    let mapped = write(domain, &object, perm(req.dir), list, limits);
-    let segments = mapped.as_ref().map_or(0, |n| *n);
-    finish(unit, domain, &object, pages as usize, mapped.map(|_| ()))?;
+    let mapped = match object.used_for {
+        Use::Objects { .. } => write(domain, &object, perm(req.dir), list, boundary),
+        _ => write_run(domain, &object, perm(req.dir), list, boundary),
+    };
+    // CAST: u32 fits usize.
+    finish(unit, domain, &object, pages as usize, mapped)?;
+    list.move_segments(segments, object.iova);
     Ok(segments)
 }
 
-/// Writes the translations of a list's entries, and its segments: entries that end and begin at pages
-/// make one, as long as the device takes it.
+/// Writes the translations of a list's entries into an object of a chunk.
 #[inline]
 fn write<F: Format>(
     domain: &PagingDomain<F>,
     object: &Object<'_>,
     perm: Perm,
     list: &SgList<'_>,
-    (boundary, most): (u64, u32),
-) -> Result<usize> {
+    boundary: u64,
+) -> Result {
     let array = PageArray::new();
-    let mut writer = match object.used_for {
-        Use::Objects { .. } => Writer::to_object(domain, object)?,
-        _ => Writer::new(domain),
-    };
-    let mut segments = list.segments();
+    let table = domain.leaf_table(object)?;
+    let first = object.first_item();
     let mut next = 0;
-    // The segment that is growing: where it begins, its bytes, where it ends.
-    let (mut start, mut len, mut end) = (0u64, 0u32, u64::MAX);
     for e in list.iter() {
-        let (offset, more) = (e.offset(), e.len_bytes());
-        let bytes = bytes_of_pages(offset, more);
-        let at = place(next, bytes, boundary);
-        next = at + bytes;
-        writer.put(object.iova + at, e.page_phys(&array), bytes / PAGE_SIZE, perm)?;
-        let begin = object.iova + at + offset;
-        let longer = u64::from(len) + u64::from(more);
-        let fits = longer <= u64::from(most) && (start ^ (start + longer - 1)) & !boundary == 0;
-        if begin == end && fits {
-            // CAST: not more than `most`.
-            len = longer as u32;
-        } else {
-            if end != u64::MAX {
-                segments.push(start, len);
-            }
-            (start, len) = (begin, more);
-        }
-        end = begin + u64::from(more);
+        let whole = bytes_of_pages(e.offset(), e.len_bytes());
+        let at = place(next, whole, boundary);
+        next = at + whole;
+        // CAST (both): an object has 1 MiB at most.
+        let item = first + (at / PAGE_SIZE) as usize;
+        domain.fill(table, item, e.page_phys(&array), (whole / PAGE_SIZE) as usize, perm);
     }
-    segments.push(start, len);
-    Ok(segments.finish())
+    // CAST: as above.
+    domain.written(table, first, (next / PAGE_SIZE) as usize);
+    Ok(())
+}
+
+/// Writes the translations of a list's entries into a run.
+#[inline(never)]
+fn write_run<F: Format>(
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    perm: Perm,
+    list: &SgList<'_>,
+    boundary: u64,
+) -> Result {
+    let array = PageArray::new();
+    let mut writer = Writer::new(domain);
+    let mut next = 0;
+    for e in list.iter() {
+        let whole = bytes_of_pages(e.offset(), e.len_bytes());
+        let at = place(next, whole, boundary);
+        next = at + whole;
+        writer.put(object.iova + at, e.page_phys(&array), whole / PAGE_SIZE, perm)?;
+    }
+    Ok(())
 }

@@ -325,9 +325,24 @@ impl<F: Format> PagingDomain<F> {
         Ok(table)
     }
 
-    /// Fills items of a table. Not flushed.
+    /// Makes written items visible to units that do not look into the processor's caches.
     #[inline]
-    fn fill(&self, table: TablePage, item: usize, oa: u64, pages: usize, perm: Perm) {
+    pub(crate) fn written(&self, table: TablePage, item: usize, pages: usize) {
+        self.tables(Gfp::Atomic).written(table, item, pages);
+    }
+
+    /// Fills items of a table. Not flushed: [`Self::written`] is.
+    #[inline(always)]
+    pub(crate) fn fill(&self, table: TablePage, item: usize, oa: u64, pages: usize, perm: Perm) {
+        let tables = self.tables(Gfp::Atomic);
+        if pages == 1 {
+            return tables.store(table, item, F::leaf(Oa(oa), perm, PAGE_SHIFT));
+        }
+        self.fill_more(table, item, oa, pages, perm);
+    }
+
+    #[inline(never)]
+    fn fill_more(&self, table: TablePage, item: usize, oa: u64, pages: usize, perm: Perm) {
         let tables = self.tables(Gfp::Atomic);
         leaf::fill::<F, _>(
             &tables,

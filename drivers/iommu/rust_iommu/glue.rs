@@ -89,6 +89,11 @@ impl TableMem for Tables {
     }
 
     #[inline]
+    fn zero(&self, table: TablePage, first: usize, count: usize) {
+        table.zero(first, count);
+    }
+
+    #[inline]
     fn cmpxchg(&self, table: TablePage, index: usize, old: u64, new: u64) -> Result<(), u64> {
         table.cmpxchg(index, old, new)
     }

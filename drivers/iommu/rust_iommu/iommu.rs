@@ -225,16 +225,24 @@ impl<F: Family> Flush<F::Format> for Iommu<F> {
         self.users(domain).try_for_each(|u| u.after_map(did, span))
     }
 
-    #[inline]
-    fn after_unmap(&self, domain: &Domain<F>, span: PageSpan) -> Result {
-        let mut units = self.users(domain);
+    #[inline(always)]
+    fn after_unmap_inline(&self, domain: &Domain<F>, span: PageSpan) -> Result {
+        let units = domain.units();
         // Nearly all domains are one unit's.
-        let mut result = match units.next() {
-            Some(u) => u.after_unmap(domain.id(), span),
-            None => return Ok(()),
-        };
+        if units.is_power_of_two() {
+            // CAST: below 64.
+            if let Some(u) = self.units.get(units.trailing_zeros() as usize) {
+                return u.after_unmap(domain.id(), span);
+            }
+        }
+        self.after_unmap(domain, span)
+    }
+
+    #[inline(never)]
+    fn after_unmap(&self, domain: &Domain<F>, span: PageSpan) -> Result {
+        let mut result = Ok(());
         // All of them, even if one fails.
-        for u in units {
+        for u in self.users(domain) {
             result = u.after_unmap(domain.id(), span).and(result);
         }
         result

@@ -17,11 +17,10 @@ use iommu_core::{
 };
 use kernel::{
     error::code::*,
-    interrupt::local_interrupt_disable,
-    new_spinlock_irq,
+    new_spinlock,
     prelude::*,
     processor::cpu_relax,
-    sync::SpinLockIrq,
+    sync::SpinLock,
     time::{
         Delta,
         Instant,
@@ -33,6 +32,7 @@ use kernel_iommu::{
         Gfp,
         HwPages, //
     },
+    irq_saved::IrqSaved,
     shared_word::SharedWord, //
 };
 
@@ -89,8 +89,9 @@ pub(crate) struct Queue {
     done_at: Oa,
     broken: SharedWord,
     commit: Commit<Kernel>,
+    /// Taken with interrupts off only.
     #[pin]
-    state: SpinLockIrq<State>,
+    state: SpinLock<State>,
 }
 
 impl Queue {
@@ -105,7 +106,7 @@ impl Queue {
             done_at,
             broken: SharedWord::new(0),
             commit: Commit::new(),
-            state <- new_spinlock_irq!(State { tail: 0, head: 0 }),
+            state <- new_spinlock!(State { tail: 0, head: 0 }),
         }? Error)
     }
 
@@ -116,6 +117,7 @@ impl Queue {
 
     /// Empties the ring of a unit that has lost its place in it. Nobody may be waiting.
     pub(crate) fn reset(&self) {
+        let _irq = IrqSaved::new();
         let mut s = self.state.lock();
         (s.tail, s.head) = (0, 0);
         self.commit.rung();
@@ -168,7 +170,7 @@ impl Queue {
     }
 
     /// [`Self::run`] for one command.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_one<R: Ring>(&self, unit: &R, command: R::Command) -> Result {
         if self.is_broken() {
             return Err(EIO);
@@ -184,9 +186,9 @@ impl Queue {
     /// room.
     #[inline(always)]
     fn append<R: Ring>(&self, unit: &R, commands: &[R::Command]) -> Option<Ticket> {
-        let irq = local_interrupt_disable();
+        let irq = IrqSaved::new();
         let (ticket, closed) = {
-            let mut s = self.state.lock_with(&irq);
+            let mut s = self.state.lock();
             if !self.has_room(unit, &mut s, commands.len()) {
                 return None;
             }
@@ -265,9 +267,9 @@ impl Queue {
     /// Closes and publishes what has been left open.
     #[cold]
     fn flush<R: Ring>(&self, unit: &R, ticket: Ticket) {
-        let irq = local_interrupt_disable();
+        let _irq = IrqSaved::new();
         let closed = {
-            let mut s = self.state.lock_with(&irq);
+            let mut s = self.state.lock();
             if !self.commit.is_left_open(ticket) {
                 return;
             }
@@ -282,6 +284,7 @@ impl Queue {
     /// Gets a unit going that an error has stopped.
     #[cold]
     fn unblock<R: Ring>(&self, unit: &R) {
+        let _irq = IrqSaved::new();
         let mut s = self.state.lock();
         // Another CPU is about to write the tail: next time.
         if self.commit.is_ringing() || !unit.unblock(&self.ring) {

@@ -99,8 +99,8 @@ pub fn clear<M: TableMem>(
     if mem.swap(table, first, 0) == 0 {
         return Err(NotMapped);
     }
-    for i in 1..count {
-        mem.store(table, first.wrapping_add(i) & (ITEMS - 1), 0);
+    if count > 1 {
+        mem.zero(table, first.wrapping_add(1), count.wrapping_sub(1));
     }
     Ok(())
 }

@@ -61,6 +61,13 @@ pub trait TableMem {
     fn load(&self, table: Self::Table, index: usize) -> u64;
     /// Writes an item with one store.
     fn store(&self, table: Self::Table, index: usize, word: u64);
+    /// Writes zero to `count` items from `first` on, each with one store.
+    #[inline]
+    fn zero(&self, table: Self::Table, first: usize, count: usize) {
+        for i in 0..count {
+            self.store(table, first.wrapping_add(i) & (ITEMS - 1), 0);
+        }
+    }
     /// Replaces `old` by `new`, or returns what is there. Earlier writes are visible first.
     fn cmpxchg(&self, table: Self::Table, index: usize, old: u64, new: u64) -> Result<(), u64>;
     /// Writes an item and returns what was there. Fully ordered.

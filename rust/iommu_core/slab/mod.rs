@@ -65,8 +65,6 @@ pub const CHUNK_SHIFT: u32 = 21;
 pub const PAGES: u32 = 512;
 /// Orders of objects in chunks.
 pub const ORDERS: usize = 9;
-/// The largest object of a chunk, in pages.
-const MOST_SMALL: u32 = 256;
 /// The space ends here at the latest: 512 GiB.
 pub const LAST: u64 = (1 << 39) - 1;
 /// The last chunk of the zone for 32-bit addresses.
@@ -171,23 +169,34 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     /// See [`Refusal`].
     #[inline]
     pub fn alloc(&self, cpu: usize, pages: u32, limit: u64) -> Result<Object<'_, E>, Refusal> {
-        let order = pages.wrapping_sub(1);
-        if order < MOST_SMALL {
-            // 0 to 8.
-            let order = u32::BITS.wrapping_sub(order.leading_zeros());
+        let order = Self::order_of(pages);
+        if pages != 0 && order < 9 {
             self.alloc_small(cpu, order, limit)
         } else {
             self.alloc_run(pages, limit)
         }
     }
 
-    /// [`Space::alloc`] of one page, if this CPU has one at hand; never tries hard.
+    /// [`Space::alloc`] of `1 << order` pages, if this CPU has an object at hand; never tries hard.
+    /// `order` is 8 at most.
     #[inline(always)]
-    pub fn alloc_page(&self, cpu: usize, limit: u64) -> Option<Object<'_, E>> {
-        let slot = self.slot(cpu, self.is_high(limit), 0)?;
+    pub fn alloc_at_hand(&self, cpu: usize, order: u32, limit: u64) -> Option<Object<'_, E>> {
+        let slot = self.slot(cpu, self.is_high(limit), order)?;
         let (number, seen) = slot.peek()?;
-        let object = self.object_at(number, 0)?;
-        (object.iova | (PAGE_SIZE - 1) <= limit && slot.take_seen(seen)).then_some(object)
+        let object = self.object_at(number, order)?;
+        let last = object.iova | (PAGE_SIZE << order).wrapping_sub(1);
+        (last <= limit && slot.take_seen(seen)).then_some(object)
+    }
+
+    /// The order of objects for so many pages; 9 for more than a chunk's objects have.
+    #[inline]
+    pub const fn order_of(pages: u32) -> u32 {
+        let order = u32::BITS.wrapping_sub(pages.wrapping_sub(1).leading_zeros());
+        if order < 9 {
+            order
+        } else {
+            9
+        }
     }
 
     /// Are objects for such addresses taken above 4 GiB?
@@ -354,7 +363,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     /// # Errors
     ///
     /// [`Wild::Free`]: it has been given back already; nothing is changed.
-    #[inline]
+    #[inline(always)]
     pub fn free(&self, object: &Object<'_, E>) -> Result<(), Wild> {
         // CAST: 18 bits.
         let c = (object.iova >> CHUNK_SHIFT) as u32;

@@ -46,19 +46,29 @@ pub fn is_coherent(dev: &Device) -> bool {
 #[inline]
 pub fn dma_limit(dev: &Device, coherent: bool) -> u64 {
     let raw = as_raw(dev);
-    // SAFETY: the device is alive; its masks are plain words that its driver sets before it maps. As
-    // `dma_get_mask()` has it, a device without a mask has 32 bits.
+    // SAFETY: the device is alive; its masks are plain words that its driver sets before it maps.
     let (mask, bus) = unsafe {
-        let streaming = (*raw).dma_mask.as_ref().copied().filter(|m| *m != 0);
         let mask = if coherent {
             (*raw).coherent_dma_mask
         } else {
-            streaming.unwrap_or(u32::MAX.into())
+            (*raw).dma_mask.as_ref().copied().unwrap_or(0)
         };
         (mask, (*raw).bus_dma_limit)
     };
-    // Zero stands for none, for both.
-    mask.wrapping_sub(1).min(bus.wrapping_sub(1)).wrapping_add(1)
+    if mask != 0 && bus == 0 {
+        return mask;
+    }
+    // As `dma_get_mask()` has it, a device without a streaming mask has 32 bits; zero stands for none in
+    // the other two.
+    let mask = match mask {
+        0 if coherent => u64::MAX,
+        0 => u32::MAX.into(),
+        mask => mask,
+    };
+    match bus {
+        0 => mask,
+        bus => mask.min(bus),
+    }
 }
 
 /// The mask that a segment of a scatter list must not cross.

@@ -84,7 +84,7 @@ impl PageArray {
 
     #[inline]
     fn phys(&self, page: usize) -> u64 {
-        if self.0 == 0 {
+        if cfg!(not(CONFIG_SPARSEMEM_VMEMMAP)) {
             // SAFETY: the descriptor of a page of a live list.
             return unsafe {
                 ffi::rust_helper_iommu_page_to_phys(core::ptr::with_exposed_provenance_mut(page))
@@ -115,6 +115,18 @@ impl<'a> SgList<'a> {
         }
     }
 
+    /// Number of entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Is the list empty?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
     /// The entries in order.
     #[inline]
     pub fn iter(&self) -> Entries<'_> {
@@ -131,6 +143,15 @@ impl<'a> SgList<'a> {
         Segments {
             entries: self.iter(),
             stored: 0,
+        }
+    }
+
+    /// Adds an address to those of the first segments.
+    #[inline]
+    pub fn move_segments(&self, count: usize, addr: u64) {
+        for entry in self.iter().take(count) {
+            // SAFETY: a live entry that the DMA API call owns.
+            unsafe { (*entry.sg).dma_address += addr };
         }
     }
 

@@ -100,6 +100,16 @@ impl TablePage {
         unsafe { self.item(index).write_volatile(word) }
     }
 
+    /// Writes zero to `count` items from `first` on, each with one store; nothing beyond the page.
+    #[inline]
+    pub fn zero(self, first: usize, count: usize) {
+        let first = first.min(ITEMS);
+        for i in 0..count.min(ITEMS - first) {
+            // SAFETY: in the page by the bounds above; volatile as in `load`.
+            unsafe { self.0.as_ptr().add(first + i).write_volatile(0) };
+        }
+    }
+
     /// Replaces an item that still is `old`; otherwise returns what is there. Full ordering.
     #[inline]
     pub fn cmpxchg(self, index: usize, old: u64, new: u64) -> Result<(), u64> {

@@ -229,14 +229,14 @@ impl Unit {
     }
 
     /// Drops cached translations of pages of a domain.
-    #[inline]
+    #[inline(always)]
     fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
         // Tables are not freed while translations by them may be cached, so leaves are enough.
         let of = |(first, lg2)| Command::invalidate_iommu_pages(did, Pages::block(first, lg2), false);
-        if span.pages == 1 {
-            return self.queue.run_one(&self.hw, of((span.first, 0)));
+        match span.one_block(1 << 40) {
+            Some(lg2) => self.queue.run_one(&self.hw, of((span.first, lg2))),
+            None => self.invalidate_more(did, span, of),
         }
-        self.invalidate_more(did, span, of)
     }
 
     #[inline(never)]
@@ -433,7 +433,7 @@ impl family::Unit for Unit {
         self.queue.mapped(self.invalidate(did, span))
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
         self.invalidate(did, span)
     }

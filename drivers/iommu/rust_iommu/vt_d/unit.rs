@@ -142,8 +142,9 @@ pub(crate) struct Unit {
     /// What units that are not driven have.
     lost: KVec<OwnedScopes>,
     layout: Layout,
-    /// What invalidations need to know of the capabilities.
-    page_selective: bool,
+    /// What invalidations need to know of the capabilities: the pages that one descriptor can name, 0 for
+    /// none.
+    block_limit: u64,
     first_stage: bool,
     /// Held while an entry is moved, invalidations included.
     #[pin]
@@ -193,7 +194,10 @@ impl Unit {
             takes_rest,
             lost,
             layout,
-            page_selective: caps.page_selective,
+            block_limit: match caps.page_selective {
+                true => 1 << (caps.max_mask & 63),
+                false => 0,
+            },
             first_stage: caps.mode() == Mode::FirstStage,
             tables <- new_spinlock_irq!(tables?),
             queue <- Queue::new(Hardware::descriptor_words(&caps)),
@@ -288,13 +292,15 @@ impl Unit {
     }
 
     /// Drops cached translations of pages of a domain.
-    #[inline]
+    #[inline(always)]
     fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
-        if span.pages == 1 && self.page_selective {
-            let command = Self::pages(self.first_stage, did, span.first, 0);
-            return self.queue.run_one(&self.hw, command);
+        match span.one_block(self.block_limit) {
+            Some(lg2) => {
+                let command = Self::pages(self.first_stage, did, span.first, lg2);
+                self.queue.run_one(&self.hw, command)
+            }
+            None => self.invalidate_more(did, span),
         }
-        self.invalidate_more(did, span)
     }
 
     #[inline]
@@ -448,7 +454,7 @@ impl family::Unit for Unit {
         self.queue.mapped(self.invalidate(did, span))
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
         self.hw.flush_write_buffer()?;
         self.invalidate(did, span)
