@@ -6,6 +6,7 @@
 #include <linux/device.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/generic_pt/iommu.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -182,6 +183,13 @@ DMA_OP(17, max_mapping_size);
 DMA_OP(18, opt_mapping_size);
 DMA_OP(19, get_merge_boundary);
 static_assert(sizeof(struct dma_map_ops) == 20 * sizeof(void *));
+
+/* That of rust/kernel/iommu/ops.rs. */
+static_assert(offsetof(struct pt_iommu, domain) == 0);
+static_assert(offsetof(struct pt_iommu, ops) == sizeof(struct iommu_domain));
+static_assert(offsetof(struct pt_iommu_ops, map_range) == 0);
+static_assert(offsetof(struct pt_iommu_ops, unmap_range) == sizeof(void *));
+static_assert(sizeof(struct pt_iommu_ops) == 5 * sizeof(void *));
 
 /* Those of rust/kernel/syscore.rs. */
 static_assert(offsetof(struct syscore_ops, resume) == sizeof(void *));

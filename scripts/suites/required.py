@@ -23,7 +23,7 @@ def run(suite):
     if suite.options.driver != "rust":
         return
     boot(suite, "required.sh", TESTDEVS, (0x3000800, 0x1000, 0), "memmap=1M$0x3000000", ["vfio-pci"])
-    boot(suite, "required_clash.sh", DISK, (0x10000, 0x10000, 1), "memmap=64K$0x10000", ["nvme"])
+    boot(suite, "required_clash.sh", DISK, (0x2000, 0x2000, 1), "memmap=8K$0x2000", ["nvme"])
 
 
 def boot(suite, script, devices, memory, append, modules):

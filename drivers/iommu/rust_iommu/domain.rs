@@ -17,6 +17,7 @@ use iommu_core::{
     pt::{
         self,
         leaf,
+        near::Near,
         Format,
         MapError,
         MapFailure,
@@ -140,6 +141,8 @@ pub(crate) struct PagingDomain<F: Format> {
     /// A unit does not look into the processor's caches when it walks.
     flush: bool,
     id: OwnedId,
+    /// Leaf tables, for callers that only know addresses.
+    near: Near<Kernel>,
     /// There once our DMA API serves a device of the domain; the core's mappings are claims then.
     served: OnceBox<Served>,
     /// Requester IDs attached through each unit.
@@ -170,6 +173,7 @@ impl<F: Format> PagingDomain<F> {
             last_iova: shape.last_iova.min(pt::last_iova(shape.levels)),
             flush: shape.flush,
             id,
+            near: Near::new(),
             served: OnceBox::new(),
             users: [const { Atomic::new(0) }; MAX_UNITS],
             units: SharedWord::new(0),
@@ -292,19 +296,38 @@ impl<F: Format> PagingDomain<F> {
         perm: Perm,
         gfp: Gfp,
     ) -> Result<(), MapFailure> {
-        pt::map::<F, _>(&self.tables(gfp), self.root, Iova(iova), Oa(oa), len, perm)
+        let (tables, iova, oa) = (self.tables(gfp), Iova(iova), Oa(oa));
+        match self.is_served() {
+            false => self.near.map::<F, _>(&tables, self.root, iova, oa, len, perm),
+            true => pt::map::<F, _>(&tables, self.root, iova, oa, len, perm),
+        }
     }
 
     /// Clears a range up to the first hole.
     #[inline]
     pub(crate) fn unmap(&self, iova: u64, len: u64) -> Unmapped {
-        pt::unmap::<F, _>(&self.tables(Gfp::Atomic), self.root, Iova(iova), len)
+        let (tables, iova) = (self.tables(Gfp::Atomic), Iova(iova));
+        match self.is_served() {
+            false => self.near.unmap::<F, _>(&tables, self.root, iova, len),
+            true => pt::unmap::<F, _>(&tables, self.root, iova, len),
+        }
     }
 
     /// Looks an address up.
     #[inline]
     pub(crate) fn lookup(&self, iova: u64) -> Option<u64> {
-        pt::lookup::<F, _>(&self.tables(Gfp::Atomic), self.root, Iova(iova)).map(|(oa, _, _)| oa.0)
+        let (tables, iova) = (self.tables(Gfp::Atomic), Iova(iova));
+        match self.is_served() {
+            false => self.near.lookup::<F, _>(&tables, self.root, iova).map(|oa| oa.0),
+            // Its tables may go while nothing is mapped by them.
+            true => pt::lookup::<F, _>(&tables, self.root, iova).map(|(oa, _, _)| oa.0),
+        }
+    }
+
+    /// Does our DMA API serve a device of the domain?
+    #[inline]
+    fn is_served(&self) -> bool {
+        self.served.get().is_some()
     }
 
     /// The table of single pages that an object's chunk has; made with all that leads to it when the
@@ -468,12 +491,25 @@ impl<F: Format> PagingDomain<F> {
             }
             all.push_within_capacity(range).map_err(|_| ENOMEM)?;
         }
-        // What lies in several windows is in one of them by now, in part.
         match served.space.reserve(range) {
-            Err(Refusal::Full) if !served.overlaps_another(&range) => Err(EBUSY),
-            Err(Refusal::NoMemory) => Err(ENOMEM),
-            _ => Ok(()),
+            Ok(()) => Ok(()),
+            Err(Refusal::Full) => self.reserve_pages(served, range),
+            Err(e) => Err(refused(e)),
         }
+    }
+
+    /// Reserves what is free of a range; the rest has to be in another one that is reserved, or to be
+    /// mapped to itself, as the core does with what firmware wants.
+    #[cold]
+    fn reserve_pages(&self, served: &Served, range: Range) -> Result {
+        for page in (range.first()..=range.last()).step_by(PAGE_SIZE as usize) {
+            let one = Range::with_len(page, PAGE_SIZE).ok_or(EINVAL)?;
+            let taken = served.space.reserve(one).is_ok();
+            if !taken && !served.overlaps_another(&one, &range) && self.lookup(page) != Some(page) {
+                return Err(EBUSY);
+            }
+        }
+        Ok(())
     }
 
     /// Leaks addresses that could not be invalidated.
@@ -615,12 +651,10 @@ impl Served {
         self.reserved.lock().iter().any(|r| r.contains(range))
     }
 
-    fn overlaps_another(&self, range: &Range) -> bool {
+    /// Is a page in a reserved range other than this one, or the first?
+    fn overlaps_another(&self, page: &Range, but: &Range) -> bool {
         let all = self.reserved.lock();
-        all.iter()
-            .filter(|r| *r != range)
-            .any(|r| r.overlaps(range))
-            || range.first() < PAGE_SIZE
+        page.first() < PAGE_SIZE || all.iter().any(|r| r != but && r.overlaps(page))
     }
 }
 

@@ -346,11 +346,10 @@ impl<F: Family> Driver for Iommu<F> {
         domain: &Domain<F>,
         iova: u64,
         phys: u64,
-        page: (usize, usize),
+        len: usize,
         prot: Prot,
         gfp: Gfp,
     ) -> (usize, Result) {
-        let len = page.0.saturating_mul(page.1);
         // CAST: usize is not wider than u64.
         let Some(range) = Range::with_len(iova, len as u64) else {
             return (0, Err(EINVAL));

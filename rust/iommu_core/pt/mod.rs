@@ -11,6 +11,7 @@
 
 pub mod leaf;
 mod map;
+pub mod near;
 mod unmap;
 mod written;
 

@@ -408,3 +408,47 @@ proptest! {
         leaves_are_as_mapped::<X86>(first, count, oa);
     }
 }
+
+/// With the cache of leaf tables everything is as without.
+fn near_is_as_far<F: Format>(ops: &[(bool, u64, u64, u64)]) {
+    let (mem, other) = (Mem::new(), Mem::new());
+    let (root, plain) = (root_of::<F>(&mem, 4), root_of::<F>(&other, 4));
+    let near = near::Near::<crate::slab::StdEnv>::new();
+    for (maps, at, pages, oa) in ops {
+        // A handful of chunks that share entries of the cache.
+        let (at, len) = ((at % 1200 + (at % 3 << 24)) << 12, (pages % 40 + 1) << 12);
+        let (iova, oa) = (Iova(at), Oa(oa << 12));
+        if *maps {
+            let a = near.map::<F, _>(&mem, root, iova, oa, len, Perm::RW);
+            let b = map::<F, _>(&other, plain, iova, oa, len, Perm::RW);
+            assert_eq!(a.is_ok(), b.is_ok());
+            if let (Err(a), Err(b)) = (a, b) {
+                // How much was mapped before may differ; the caller unmaps that.
+                unmap::<F, _>(&mem, root, iova, a.mapped_bytes);
+                unmap::<F, _>(&other, plain, iova, b.mapped_bytes);
+            }
+        } else {
+            let a = near.unmap::<F, _>(&mem, root, iova, len);
+            let b = unmap::<F, _>(&other, plain, iova, len);
+            assert_eq!((a.bytes, a.cleared), (b.bytes, b.cleared));
+        }
+        for page in (at >> 12).saturating_sub(50)..(at >> 12) + 90 {
+            let iova = Iova(page << 12 | 0x123);
+            let want = lookup::<F, _>(&other, plain, iova).map(|(oa, _, _)| oa);
+            assert_eq!(near.lookup::<F, _>(&mem, root, iova), want);
+            assert_eq!(lookup::<F, _>(&Walker(&mem), root, iova).map(|(oa, _, _)| oa), want);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_cache_of_leaf_tables_changes_nothing(
+        ops in proptest::collection::vec((any::<bool>(), 0u64..4000, 0u64..40, 0u64..1 << 20), 1..60)
+    ) {
+        near_is_as_far::<AmdV1>(&ops);
+        near_is_as_far::<VtdSs>(&ops);
+        near_is_as_far::<X86>(&ops);
+    }
+}

@@ -453,3 +453,5 @@ const fn number_of(c: u32, order: u32, number: u32) -> u64 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::Std as StdEnv;

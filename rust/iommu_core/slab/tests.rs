@@ -20,7 +20,7 @@ use proptest::prelude::*;
 mod churn;
 
 /// The standard library's parts.
-pub(super) struct Std;
+pub(crate) struct Std;
 
 impl Word for AtomicU64 {
     fn new(value: u64) -> Self {

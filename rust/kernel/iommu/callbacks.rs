@@ -36,6 +36,7 @@ use super::{
     ops::{
         DeviceBox,
         DomainBox,
+        RangeOpsOf,
         IommuDevice,
         IOMMU_DOMAIN_DMA_API,
         IOMMU_DOMAIN_IDENTITY, //
@@ -239,11 +240,13 @@ pub(super) unsafe extern "C" fn domain_alloc<T: Driver>(
                     aperture_end: geometry.last_iova,
                     force_aperture: true,
                 },
+                is_iommupt: true,
                 ..Default::default()
             };
             Ok(KBox::new(
                 DomainBox::<T> {
                     raw: Opaque::new(raw),
+                    pt_ops: &RangeOpsOf::<T>::OPS,
                     data,
                 },
                 GFP_KERNEL,
@@ -365,7 +368,7 @@ pub(super) unsafe extern "C" fn map_pages<T: Driver>(
         &d.data,
         iova as u64,
         paddr,
-        (pgsize, pgcount),
+        pgsize.saturating_mul(pgcount),
         Prot::from_raw(prot),
         Gfp::from_raw(gfp),
     );
@@ -375,6 +378,41 @@ pub(super) unsafe extern "C" fn map_pages<T: Driver>(
         Ok(()) => 0,
         Err(e) => e.to_errno(),
     }
+}
+
+/// As [`map_pages`], for a range of any size.
+///
+/// # Safety
+///
+/// For the IOMMU core, under its contract for `pt_iommu_ops`: the domain is live and this driver's.
+pub(super) unsafe extern "C" fn map_range<T: Driver>(
+    domain: *mut bindings::iommu_domain,
+    iova: bindings::dma_addr_t,
+    paddr: bindings::phys_addr_t,
+    len: bindings::dma_addr_t,
+    prot: c_uint,
+    gfp: bindings::gfp_t,
+    mapped: *mut usize,
+) -> c_int {
+    // CAST (three): a c_ulong and usize are 64 bits wide on every machine with these units; a bit mask.
+    // SAFETY: by contract.
+    unsafe { map_pages::<T>(domain, iova as c_ulong, paddr, len as usize, 1, prot as c_int, gfp, mapped) }
+}
+
+/// As [`unmap_pages`], for a range of any size.
+///
+/// # Safety
+///
+/// As for [`map_range`].
+pub(super) unsafe extern "C" fn unmap_range<T: Driver>(
+    domain: *mut bindings::iommu_domain,
+    iova: bindings::dma_addr_t,
+    len: bindings::dma_addr_t,
+    gather: *mut bindings::iommu_iotlb_gather,
+) -> usize {
+    // CAST (both): as in `map_range`.
+    // SAFETY: by contract.
+    unsafe { unmap_pages::<T>(domain, iova as c_ulong, len as usize, 1, gather) }
 }
 
 /// # Safety

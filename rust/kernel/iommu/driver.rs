@@ -130,14 +130,14 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn attach(&self, data: &Self::Device, old: Option<&Self::Domain>, new: &Self::Domain)
         -> Result;
 
-    /// Maps `count` pages of `pgsize` bytes. Any context, disjoint ranges in parallel. Returns the
-    /// bytes mapped, also on error.
+    /// Maps `len_bytes` bytes. Any context, disjoint ranges in parallel. Returns the bytes mapped, also on
+    /// error.
     fn map(
         &self,
         domain: &Self::Domain,
         iova: u64,
         phys: u64,
-        page: (usize, usize),
+        len_bytes: usize,
         prot: Prot,
         flags: Gfp,
     ) -> (usize, Result);

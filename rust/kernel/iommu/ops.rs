@@ -10,6 +10,7 @@
 
 use core::{
     ffi::CStr,
+    marker::PhantomData,
     ptr::NonNull, //
 };
 
@@ -17,7 +18,10 @@ use kernel::{
     bindings,
     device::Device,
     error::to_result,
-    ffi::c_uint,
+    ffi::{
+        c_int,
+        c_uint, //
+    },
     prelude::*,
     sync::{
         atomic::{
@@ -93,10 +97,47 @@ impl IommuDevice {
     }
 }
 
-/// A paging domain as the core sees it, with the driver's part behind it.
+/// `struct pt_iommu_ops`, which has no Rust binding. rust/helpers/iommu.c asserts the layout.
+///
+/// The core passes whole ranges to a domain that has them, instead of asking for one page size after
+/// the other; it calls the first two only.
+#[repr(C)]
+pub(super) struct RangeOps {
+    map_range: unsafe extern "C" fn(
+        *mut bindings::iommu_domain,
+        bindings::dma_addr_t,
+        bindings::phys_addr_t,
+        bindings::dma_addr_t,
+        c_uint,
+        bindings::gfp_t,
+        *mut usize,
+    ) -> c_int,
+    unmap_range: unsafe extern "C" fn(
+        *mut bindings::iommu_domain,
+        bindings::dma_addr_t,
+        bindings::dma_addr_t,
+        *mut bindings::iommu_iotlb_gather,
+    ) -> usize,
+    others: [Option<unsafe extern "C" fn()>; 3],
+}
+
+/// Carries the table of a driver as a constant.
+pub(super) struct RangeOpsOf<T>(PhantomData<T>);
+
+impl<T: Driver> RangeOpsOf<T> {
+    pub(super) const OPS: RangeOps = RangeOps {
+        map_range: map_range::<T>,
+        unmap_range: unmap_range::<T>,
+        others: [None; 3],
+    };
+}
+
+/// A paging domain as the core sees it, with the driver's part behind it. The first two fields are those
+/// of `struct pt_iommu` that the core knows.
 #[repr(C)]
 pub(super) struct DomainBox<T: Driver> {
     pub(super) raw: Opaque<bindings::iommu_domain>,
+    pub(super) pt_ops: &'static RangeOps,
     pub(super) data: KBox<T::Domain>,
 }
 

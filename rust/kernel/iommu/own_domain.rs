@@ -49,6 +49,7 @@ use super::{
     ops::{
         DeviceBox,
         DomainBox,
+        RangeOpsOf,
         IOMMU_DOMAIN_DMA_API, //
     }, //
 };
@@ -93,6 +94,7 @@ pub fn reserve<T: DmaDriver>(
     let own = KBox::new(
         DomainBox::<T> {
             raw: Opaque::new(raw),
+            pt_ops: &RangeOpsOf::<T>::OPS,
             data,
         },
         GFP_KERNEL,

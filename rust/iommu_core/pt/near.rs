@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A cache of leaf tables, for callers that name addresses only: most calls of the IOMMU core are near
+//! each other, and a walk costs more than all else.
+//!
+//! An entry is one word, the address bits above its chunk and the table's address, so that it is read
+//! and replaced without a lock. It holds as long as tables are not taken out of the tree; whoever does
+//! that must not use this cache.
+
+use super::{
+    index,
+    last_iova,
+    leaf,
+    map,
+    mask,
+    unmap,
+    Format,
+    Item,
+    MapError,
+    MapFailure,
+    Root,
+    TableMem,
+    Unmapped,
+    ITEMS, //
+};
+use crate::{
+    addr::{
+        Iova,
+        Oa,
+        Perm,
+        Range,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    slab::{
+        Env,
+        Word, //
+    },
+};
+
+/// Entries; one for each of so many neighbouring chunks.
+const ENTRIES: usize = 64;
+/// log2 of what a leaf table covers.
+const CHUNK_SHIFT: u32 = 21;
+/// log2 of what all entries cover.
+const TAG_SHIFT: u32 = 27;
+/// Bits of a table's page number; the tag has the rest.
+const PAGE_BITS: u32 = 40;
+
+/// The cache of one tree.
+pub struct Near<E: Env> {
+    entries: [E::Word; ENTRIES],
+}
+
+impl<E: Env> Near<E> {
+    /// An empty cache.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self {
+            entries: core::array::from_fn(|_| E::Word::new(0)),
+        }
+    }
+
+    #[inline]
+    fn entry(&self, iova: u64) -> &E::Word {
+        let [first, ..] = &self.entries;
+        // CAST: masked.
+        let i = (iova >> CHUNK_SHIFT) as usize & (ENTRIES - 1);
+        self.entries.get(i).unwrap_or(first)
+    }
+
+    /// The leaf table for an address, if it is known.
+    #[inline]
+    fn get<M: TableMem>(&self, mem: &M, iova: u64) -> Option<M::Table> {
+        let word = self.entry(iova).load();
+        let known = word != 0 && word >> PAGE_BITS == iova >> TAG_SHIFT;
+        known.then(|| mem.table_at(Oa((word & mask(PAGE_BITS)) << PAGE_SHIFT)))
+    }
+
+    fn put(&self, iova: u64, oa: Oa) {
+        let (tag, page) = (iova >> TAG_SHIFT, oa.0 >> PAGE_SHIFT);
+        if tag <= mask(64u32.wrapping_sub(PAGE_BITS)) && page <= mask(PAGE_BITS) {
+            self.entry(iova).store(tag << PAGE_BITS | page);
+        }
+    }
+
+    /// Does the range lie in what one leaf table covers? Then its first item and their number.
+    #[inline]
+    fn items(iova: u64, len: u64) -> Option<(usize, usize)> {
+        let first = index(iova, 0);
+        // CAST: more than a table has stays more.
+        let count = (len >> PAGE_SHIFT) as usize;
+        let fits = (iova | len) & (PAGE_SIZE - 1) == 0 && count.wrapping_sub(1) < ITEMS.wrapping_sub(first);
+        fits.then_some((first, count))
+    }
+
+    /// [`super::map()`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn map<F: Format, M: TableMem>(
+        &self,
+        mem: &M,
+        root: Root<M::Table>,
+        iova: Iova,
+        oa: Oa,
+        len_bytes: u64,
+        perm: Perm,
+    ) -> Result<(), MapFailure> {
+        if let (Some((first, count)), 0) = (Self::items(iova.0, len_bytes), oa.0 & (PAGE_SIZE - 1)) {
+            if let Some(table) = self.get(mem, iova.0) {
+                return Self::fill::<F, M>(mem, table, (first, count), iova, oa, perm, root.page_sizes);
+            }
+        }
+        self.map_far::<F, M>(mem, root, iova, oa, len_bytes, perm)
+    }
+
+    #[inline]
+    fn fill<F: Format, M: TableMem>(
+        mem: &M,
+        table: M::Table,
+        (first, count): (usize, usize),
+        iova: Iova,
+        oa: Oa,
+        perm: Perm,
+        page_sizes: u64,
+    ) -> Result<(), MapFailure> {
+        for i in 0..count {
+            if mem.load(table, first.wrapping_add(i)) != 0 {
+                // CAST: below a table's size.
+                let at = iova.0.wrapping_add((i as u64) << PAGE_SHIFT);
+                return Err(MapFailure {
+                    mapped_bytes: 0,
+                    cause: MapError::AlreadyMapped(Iova(at)),
+                });
+            }
+        }
+        leaf::fill::<F, M>(mem, table, first, oa, count, perm, page_sizes);
+        mem.written(table, first, count);
+        Ok(())
+    }
+
+    /// [`Near::map`] where the table is not known.
+    #[cold]
+    fn map_far<F: Format, M: TableMem>(
+        &self,
+        mem: &M,
+        root: Root<M::Table>,
+        iova: Iova,
+        oa: Oa,
+        len_bytes: u64,
+        perm: Perm,
+    ) -> Result<(), MapFailure> {
+        let single = Self::items(iova.0, len_bytes).filter(|(_, count)| *count < ITEMS);
+        let inside = iova.0 <= last_iova(root.level.saturating_add(1));
+        if let (Some(items), true, 0) = (single, inside, oa.0 & (PAGE_SIZE - 1)) {
+            if let Ok(table) = leaf::leaf_table::<F, M>(mem, root, iova) {
+                self.put(iova.0, mem.oa(table));
+                return Self::fill::<F, M>(mem, table, items, iova, oa, perm, root.page_sizes);
+            }
+        }
+        map::map::<F, M>(mem, root, iova, oa, len_bytes, perm)
+    }
+
+    /// [`super::unmap()`].
+    #[inline]
+    pub fn unmap<F: Format, M: TableMem>(
+        &self,
+        mem: &M,
+        root: Root<M::Table>,
+        iova: Iova,
+        len_bytes: u64,
+    ) -> Unmapped {
+        if let Some((first, count)) = Self::items(iova.0, len_bytes) {
+            if let Some(table) = self.get(mem, iova.0) {
+                if Self::clear::<F, M>(mem, table, first, count) {
+                    return Unmapped {
+                        bytes: len_bytes,
+                        cleared: Range::with_len(iova.0, len_bytes),
+                    };
+                }
+            }
+        }
+        unmap::unmap::<F, M>(mem, root, iova, len_bytes)
+    }
+
+    /// Clears items, if all are mapped and no entry sticks out; else changes nothing.
+    #[inline]
+    fn clear<F: Format, M: TableMem>(mem: &M, table: M::Table, first: usize, count: usize) -> bool {
+        let mut i = 0usize;
+        while i < count {
+            let item = first.wrapping_add(i);
+            let Item::Leaf { lg2, .. } = F::decode(mem.load(table, item), 0) else {
+                return false;
+            };
+            let items = 1usize << (lg2.wrapping_sub(PAGE_SHIFT) & 15);
+            if item & items.wrapping_sub(1) != 0 {
+                return false;
+            }
+            i = i.wrapping_add(items);
+        }
+        if i != count {
+            return false;
+        }
+        mem.zero(table, first, count);
+        mem.written(table, first, count);
+        true
+    }
+
+    /// [`super::lookup`], the address only.
+    #[inline]
+    pub fn lookup<F: Format, M: TableMem>(
+        &self,
+        mem: &M,
+        root: Root<M::Table>,
+        iova: Iova,
+    ) -> Option<Oa> {
+        if let Some(table) = self.get(mem, iova.0) {
+            if let Item::Leaf { oa, lg2, .. } = F::decode(mem.load(table, index(iova.0, 0)), 0) {
+                return Some(Oa(oa.0 | iova.0 & mask(lg2)));
+            }
+        }
+        super::lookup::<F, M>(mem, root, iova).map(|(oa, _, _)| oa)
+    }
+}
