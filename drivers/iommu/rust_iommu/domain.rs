@@ -303,6 +303,22 @@ impl<F: Format> PagingDomain<F> {
         }
     }
 
+    /// [`Self::map`] of one page, where that is quick. `false`: it is not, nothing is done.
+    #[inline(always)]
+    pub(crate) fn map_quickly(&self, iova: u64, oa: u64, len: u64, perm: Perm) -> bool {
+        let tables = self.tables(Gfp::Atomic);
+        len == PAGE_SIZE
+            && !self.is_served()
+            && self.near.map_page::<F, _>(&tables, Iova(iova), Oa(oa), perm)
+    }
+
+    /// [`Self::unmap`] of one page, where that is quick. `false`: it is not, nothing is done.
+    #[inline(always)]
+    pub(crate) fn unmap_quickly(&self, iova: u64, len: u64) -> bool {
+        let tables = self.tables(Gfp::Atomic);
+        len == PAGE_SIZE && !self.is_served() && self.near.unmap_page::<F, _>(&tables, Iova(iova))
+    }
+
     /// Clears a range up to the first hole.
     #[inline]
     pub(crate) fn unmap(&self, iova: u64, len: u64) -> Unmapped {
@@ -314,11 +330,14 @@ impl<F: Format> PagingDomain<F> {
     }
 
     /// Looks an address up.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lookup(&self, iova: u64) -> Option<u64> {
         let (tables, iova) = (self.tables(Gfp::Atomic), Iova(iova));
         match self.is_served() {
-            false => self.near.lookup::<F, _>(&tables, self.root, iova).map(|oa| oa.0),
+            false => self
+                .near
+                .lookup::<F, _>(&tables, self.root, iova)
+                .map(|oa| oa.0),
             // Its tables may go while nothing is mapped by them.
             true => pt::lookup::<F, _>(&tables, self.root, iova).map(|(oa, _, _)| oa.0),
         }

@@ -10,6 +10,7 @@ use iommu_core::{
         PAGE_SIZE, //
     },
     id::Sbdf,
+    pt::Format, //
 };
 use kernel::{
     device,
@@ -70,7 +71,10 @@ use crate::{
         Flush, //
     },
     dma_list::map_list,
-    domain::map_errno,
+    domain::{
+        map_errno,
+        PagingDomain, //
+    },
     family::{
         Family,
         Unit, //
@@ -341,6 +345,7 @@ impl<F: Family> Driver for Iommu<F> {
         self.to_paging(data, old, new)
     }
 
+    #[inline(always)]
     fn map(
         &self,
         domain: &Domain<F>,
@@ -350,29 +355,79 @@ impl<F: Family> Driver for Iommu<F> {
         prot: Prot,
         gfp: Gfp,
     ) -> (usize, Result) {
-        // CAST: usize is not wider than u64.
-        let Some(range) = Range::with_len(iova, len as u64) else {
-            return (0, Err(EINVAL));
-        };
-        if let Err(e) = domain.claim(range) {
-            pr_err!(
-                "a mapping of the core at {} clashes with one of ours\n",
-                Show(range)
-            );
-            return (0, Err(e));
-        }
         let perm = Perm {
             read: prot.read,
             write: prot.write,
         };
-        match domain.map(iova, phys, len as u64, perm, gfp) {
-            Ok(()) => (len, Ok(())),
-            // CAST: at most `len`.
-            Err(e) => (e.mapped_bytes as usize, Err(map_errno(&e))),
+        // CAST: usize is not wider than u64.
+        if domain.map_quickly(iova, phys, len as u64, perm) {
+            return (len, Ok(()));
+        }
+        map_for_core(domain, (iova, phys, len), perm, gfp)
+    }
+
+    #[inline(always)]
+    fn unmap(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
+        // CAST: usize is not wider than u64.
+        if domain.unmap_quickly(iova, len as u64) {
+            return (len, Some((iova, iova | (PAGE_SIZE - 1))));
+        }
+        self.unmap_for_core(domain, iova, len)
+    }
+
+    fn sync_map(&self, domain: &Domain<F>, span: Span) -> Result {
+        match Range::new(span.0, span.1) {
+            Some(range) => self.after_map(domain, PageSpan::of(&range)),
+            None => Ok(()),
         }
     }
 
-    fn unmap(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
+    fn sync_unmap(&self, domain: &Domain<F>, span: Span) {
+        if let Some(range) = Range::new(span.0, span.1) {
+            // A failure marks the unit broken, which is reported there.
+            let _ = self.after_unmap_inline(domain, PageSpan::of(&range));
+        }
+    }
+
+    fn flush_all(&self, domain: &Domain<F>) {
+        self.flush_domain(domain);
+    }
+
+    fn iova_to_phys(&self, domain: &Domain<F>, iova: u64) -> Option<u64> {
+        domain.lookup(iova)
+    }
+}
+
+/// Maps a range for the IOMMU core.
+#[inline(never)]
+fn map_for_core<F: Format>(
+    domain: &PagingDomain<F>,
+    (iova, phys, len): (u64, u64, usize),
+    perm: Perm,
+    gfp: Gfp,
+) -> (usize, Result) {
+    // CAST: usize is not wider than u64.
+    let Some(range) = Range::with_len(iova, len as u64) else {
+        return (0, Err(EINVAL));
+    };
+    if let Err(e) = domain.claim(range) {
+        pr_err!(
+            "a mapping of the core at {} clashes with one of ours\n",
+            Show(range)
+        );
+        return (0, Err(e));
+    }
+    match domain.map(iova, phys, len as u64, perm, gfp) {
+        Ok(()) => (len, Ok(())),
+        // CAST: at most `len`.
+        Err(e) => (e.mapped_bytes as usize, Err(map_errno(&e))),
+    }
+}
+
+impl<F: Family> Iommu<F> {
+    /// Unmaps a range for the IOMMU core.
+    #[inline(never)]
+    fn unmap_for_core(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
         // CAST: usize is not wider than u64.
         let u = domain.unmap(iova, len as u64);
         if let (Some(range), Some(_)) = (u.cleared, domain.space()) {
@@ -387,28 +442,6 @@ impl<F: Family> Driver for Iommu<F> {
             usize::try_from(u.bytes).unwrap_or(0),
             u.cleared.map(|r| (r.first(), r.last())),
         )
-    }
-
-    fn sync_map(&self, domain: &Domain<F>, span: Span) -> Result {
-        match Range::new(span.0, span.1) {
-            Some(range) => self.after_map(domain, PageSpan::of(&range)),
-            None => Ok(()),
-        }
-    }
-
-    fn sync_unmap(&self, domain: &Domain<F>, span: Span) {
-        if let Some(range) = Range::new(span.0, span.1) {
-            // A failure marks the unit broken, which is reported there.
-            let _ = self.after_unmap(domain, PageSpan::of(&range));
-        }
-    }
-
-    fn flush_all(&self, domain: &Domain<F>) {
-        self.flush_domain(domain);
-    }
-
-    fn iova_to_phys(&self, domain: &Domain<F>, iova: u64) -> Option<u64> {
-        domain.lookup(iova)
     }
 }
 

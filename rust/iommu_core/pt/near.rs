@@ -94,6 +94,40 @@ impl<E: Env> Near<E> {
         fits.then_some((first, count))
     }
 
+    /// [`Near::map`] of one page whose table is known; `false`: it is not, or something is mapped there.
+    #[inline(always)]
+    pub fn map_page<F: Format, M: TableMem>(&self, mem: &M, iova: Iova, oa: Oa, perm: Perm) -> bool {
+        let Some(table) = self.get(mem, iova.0) else {
+            return false;
+        };
+        let item = index(iova.0, 0);
+        if (iova.0 | oa.0) & (PAGE_SIZE - 1) != 0 || mem.load(table, item) != 0 {
+            return false;
+        }
+        mem.store(table, item, F::leaf(oa, perm, PAGE_SHIFT));
+        mem.written(table, item, 1);
+        true
+    }
+
+    /// [`Near::unmap`] of one page whose table is known; `false`: it is not, or no single page is there.
+    #[inline(always)]
+    pub fn unmap_page<F: Format, M: TableMem>(&self, mem: &M, iova: Iova) -> bool {
+        let Some(table) = self.get(mem, iova.0) else {
+            return false;
+        };
+        let item = index(iova.0, 0);
+        let single = match F::decode(mem.load(table, item), 0) {
+            Item::Leaf { lg2, .. } => lg2 == PAGE_SHIFT,
+            _ => false,
+        };
+        if iova.0 & (PAGE_SIZE - 1) != 0 || !single {
+            return false;
+        }
+        mem.store(table, item, 0);
+        mem.written(table, item, 1);
+        true
+    }
+
     /// [`super::map()`].
     ///
     /// # Errors
@@ -222,6 +256,11 @@ impl<E: Env> Near<E> {
                 return Some(Oa(oa.0 | iova.0 & mask(lg2)));
             }
         }
+        Self::lookup_far::<F, M>(mem, root, iova)
+    }
+
+    #[inline(never)]
+    fn lookup_far<F: Format, M: TableMem>(mem: &M, root: Root<M::Table>, iova: Iova) -> Option<Oa> {
         super::lookup::<F, M>(mem, root, iova).map(|(oa, _, _)| oa)
     }
 }

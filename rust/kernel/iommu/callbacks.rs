@@ -359,25 +359,10 @@ pub(super) unsafe extern "C" fn map_pages<T: Driver>(
     gfp: bindings::gfp_t,
     mapped: *mut usize,
 ) -> c_int {
-    let Some(driver) = T::slot().get() else {
-        return ENODEV.to_errno();
-    };
-    // SAFETY: the core's contract.
-    let d = unsafe { domain_of::<T>(domain) };
-    let (done, result) = driver.map(
-        &d.data,
-        iova as u64,
-        paddr,
-        pgsize.saturating_mul(pgcount),
-        Prot::from_raw(prot),
-        Gfp::from_raw(gfp),
-    );
-    // SAFETY: the core passes a valid counter.
-    unsafe { *mapped += done };
-    match result {
-        Ok(()) => 0,
-        Err(e) => e.to_errno(),
-    }
+    // CAST (all): c_ulong and usize are 64 bits wide on every machine with these units; a bit mask.
+    let len = pgsize.saturating_mul(pgcount) as u64;
+    // SAFETY: by contract.
+    unsafe { map_range::<T>(domain, iova as u64, paddr, len, prot as c_uint, gfp, mapped) }
 }
 
 /// As [`map_pages`], for a range of any size.
@@ -394,25 +379,26 @@ pub(super) unsafe extern "C" fn map_range<T: Driver>(
     gfp: bindings::gfp_t,
     mapped: *mut usize,
 ) -> c_int {
-    // CAST (three): a c_ulong and usize are 64 bits wide on every machine with these units; a bit mask.
-    // SAFETY: by contract.
-    unsafe { map_pages::<T>(domain, iova as c_ulong, paddr, len as usize, 1, prot as c_int, gfp, mapped) }
-}
-
-/// As [`unmap_pages`], for a range of any size.
-///
-/// # Safety
-///
-/// As for [`map_range`].
-pub(super) unsafe extern "C" fn unmap_range<T: Driver>(
-    domain: *mut bindings::iommu_domain,
-    iova: bindings::dma_addr_t,
-    len: bindings::dma_addr_t,
-    gather: *mut bindings::iommu_iotlb_gather,
-) -> usize {
-    // CAST (both): as in `map_range`.
-    // SAFETY: by contract.
-    unsafe { unmap_pages::<T>(domain, iova as c_ulong, len as usize, 1, gather) }
+    let Some(driver) = T::slot().get() else {
+        return ENODEV.to_errno();
+    };
+    // SAFETY: the core's contract.
+    let d = unsafe { domain_of::<T>(domain) };
+    let (done, result) = driver.map(
+        &d.data,
+        iova,
+        paddr,
+        // CAST (both): as in `map_pages`.
+        len as usize,
+        Prot::from_raw(prot as c_int),
+        Gfp::from_raw(gfp),
+    );
+    // SAFETY: the core passes a valid counter.
+    unsafe { *mapped += done };
+    match result {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
 }
 
 /// # Safety
@@ -426,12 +412,30 @@ pub(super) unsafe extern "C" fn unmap_pages<T: Driver>(
     pgcount: usize,
     gather: *mut bindings::iommu_iotlb_gather,
 ) -> usize {
+    // CAST (both): as in `map_pages`.
+    let len = pgsize.saturating_mul(pgcount) as u64;
+    // SAFETY: by contract.
+    unsafe { unmap_range::<T>(domain, iova as u64, len, gather) }
+}
+
+/// As [`unmap_pages`], for a range of any size.
+///
+/// # Safety
+///
+/// As for [`map_range`].
+pub(super) unsafe extern "C" fn unmap_range<T: Driver>(
+    domain: *mut bindings::iommu_domain,
+    iova: bindings::dma_addr_t,
+    len: bindings::dma_addr_t,
+    gather: *mut bindings::iommu_iotlb_gather,
+) -> usize {
     let Some(driver) = T::slot().get() else {
         return 0;
     };
     // SAFETY: the core's contract.
     let d = unsafe { domain_of::<T>(domain) };
-    let (bytes, span) = driver.unmap(&d.data, iova as u64, pgsize.saturating_mul(pgcount));
+    // CAST: as in `map_pages`.
+    let (bytes, span) = driver.unmap(&d.data, iova, len as usize);
     if let (Some((first, last)), false) = (span, gather.is_null()) {
         // SAFETY: the core passes its gather, which only this call uses now.
         unsafe {
