@@ -206,7 +206,7 @@ MODULE_PARM_DESC(unit, "IOMMU to drive: auto, amd-vi, vt-d or smmuv3");
 
 static char *dma = "auto";
 module_param(dma, charp, 0444);
-MODULE_PARM_DESC(dma, "who serves the DMA API: auto, rust (own allocator and mapper) or core (dma-iommu)");
+MODULE_PARM_DESC(dma, "who serves the DMA API: auto (by the kind of device), rust (own allocator and mapper) or core (dma-iommu)");
 
 static char *isolate = "";
 module_param(isolate, charp, 0444);

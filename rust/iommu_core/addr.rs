@@ -139,7 +139,10 @@ impl PageSpan {
     #[inline]
     pub const fn one_block(self, most: u64) -> Option<u32> {
         let first = self.first >> PAGE_SHIFT;
-        if self.pages <= most && self.pages & self.pages.wrapping_sub(1) == 0 && first & self.pages.wrapping_sub(1) == 0 {
+        if self.pages <= most
+            && self.pages & self.pages.wrapping_sub(1) == 0
+            && first & self.pages.wrapping_sub(1) == 0
+        {
             Some(self.pages.trailing_zeros())
         } else {
             None
@@ -186,7 +189,11 @@ impl Iterator for Blocks {
             return None;
         }
         let fits = 63u32.saturating_sub(self.left.leading_zeros());
-        let mut lg2 = if self.left == 1 { 0 } else { self.next.trailing_zeros().min(fits) };
+        let mut lg2 = if self.left == 1 {
+            0
+        } else {
+            self.next.trailing_zeros().min(fits)
+        };
         if lg2 > self.most_lg2 {
             lg2 = self.most_lg2;
         }
@@ -248,10 +255,16 @@ mod tests {
         for lg2 in 0..12u32 {
             for pages in (1u64 << lg2)..(2 << lg2) {
                 for first in [0, 1 << 20, 7] {
-                    let span = PageSpan { first: first << 12, pages };
+                    let span = PageSpan {
+                        first: first << 12,
+                        pages,
+                    };
                     let mut blocks = span.blocks(10);
                     if let Some(n) = span.one_block(1 << 10) {
-                        assert_eq!((blocks.next(), blocks.next()), (Some((span.first, n)), None));
+                        assert_eq!(
+                            (blocks.next(), blocks.next()),
+                            (Some((span.first, n)), None)
+                        );
                     }
                     let (mut at, mut count, mut total) = (first, 0, 0);
                     for (a, n) in span.blocks(10) {

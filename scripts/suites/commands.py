@@ -31,7 +31,7 @@ def run(suite):
     if suite.options.unit != "vt-d" or suite.options.driver != "rust":
         suite.skip("all", "the trace of this unit does not show it")
         return
-    m = Machine(**suite.options.machine(), script=GUEST, devices=["nvme"], traces=["vtd_inv_desc"], timeout=120)
+    m = Machine(**suite.options.machine(), script=GUEST, rust_params="dma=rust", devices=["nvme"], traces=["vtd_inv_desc"], timeout=120)
     with m:
         m.wait_for("host: ready", 60)
         start = os.path.getsize(m.trace_file)

@@ -181,7 +181,13 @@ fn map_more<F: Format>(
     }
     let object = take(domain, &req, pages)?;
     let piece = (phys - offset, u64::from(pages));
-    map_pieces(unit, domain, &object, perm(req.dir), core::iter::once(piece))?;
+    map_pieces(
+        unit,
+        domain,
+        &object,
+        perm(req.dir),
+        core::iter::once(piece),
+    )?;
     Ok(object.iova | offset)
 }
 
@@ -294,7 +300,13 @@ fn map_pieces<F: Format>(
         Ok(())
     })();
     // CAST: usize is as wide as u64 where there are IOMMUs.
-    finish(unit, domain, object, ((iova - object.iova) / PAGE_SIZE).max(1) as usize, mapped)
+    finish(
+        unit,
+        domain,
+        object,
+        ((iova - object.iova) / PAGE_SIZE).max(1) as usize,
+        mapped,
+    )
 }
 
 /// Unmaps `len` bytes at the DMA address `addr`, or all that was mapped there at once. Returns `false`
@@ -365,7 +377,10 @@ fn report(addr: u64, e: Mismatch) -> bool {
 /// [`release`] for an object of one page.
 #[inline(always)]
 fn release_page<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, object: &Object<'_>) {
-    if unit.after_unmap_inline(domain, span(object.iova, 1)).is_err() {
+    if unit
+        .after_unmap_inline(domain, span(object.iova, 1))
+        .is_err()
+    {
         return domain.quarantine(1);
     }
     if let Some(Err(e)) = domain.space().map(|space| space.free_page(object)) {

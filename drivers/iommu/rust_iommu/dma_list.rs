@@ -233,7 +233,13 @@ fn write<F: Format>(
         next = at + whole;
         // CAST (both): an object has 1 MiB at most.
         let item = first + (at / PAGE_SIZE) as usize;
-        domain.fill(table, item, e.page_phys(&array), (whole / PAGE_SIZE) as usize, perm);
+        domain.fill(
+            table,
+            item,
+            e.page_phys(&array),
+            (whole / PAGE_SIZE) as usize,
+            perm,
+        );
     }
     // CAST: as above.
     domain.written(table, first, (next / PAGE_SIZE) as usize);
@@ -256,7 +262,12 @@ fn write_run<F: Format>(
         let whole = bytes_of_pages(e.offset(), e.len_bytes());
         let at = place(next, whole, boundary);
         next = at + whole;
-        writer.put(object.iova + at, e.page_phys(&array), whole / PAGE_SIZE, perm)?;
+        writer.put(
+            object.iova + at,
+            e.page_phys(&array),
+            whole / PAGE_SIZE,
+            perm,
+        )?;
     }
     Ok(())
 }

@@ -298,7 +298,9 @@ impl<F: Format> PagingDomain<F> {
     ) -> Result<(), MapFailure> {
         let (tables, iova, oa) = (self.tables(gfp), Iova(iova), Oa(oa));
         match self.is_served() {
-            false => self.near.map::<F, _>(&tables, self.root, iova, oa, len, perm),
+            false => self
+                .near
+                .map::<F, _>(&tables, self.root, iova, oa, len, perm),
             true => pt::map::<F, _>(&tables, self.root, iova, oa, len, perm),
         }
     }
@@ -309,7 +311,9 @@ impl<F: Format> PagingDomain<F> {
         let tables = self.tables(Gfp::Atomic);
         len == PAGE_SIZE
             && !self.is_served()
-            && self.near.map_page::<F, _>(&tables, Iova(iova), Oa(oa), perm)
+            && self
+                .near
+                .map_page::<F, _>(&tables, Iova(iova), Oa(oa), perm)
     }
 
     /// [`Self::unmap`] of one page, where that is quick. `false`: it is not, nothing is done.
@@ -362,7 +366,8 @@ impl<F: Format> PagingDomain<F> {
     #[cold]
     fn first_leaf_table(&self, iova: u64, chunk: &Chunk<Kernel>) -> Result<TablePage> {
         let tables = self.tables(Gfp::Atomic);
-        let table = leaf::leaf_table::<F, _>(&tables, self.root, Iova(iova)).map_err(|e| errno(&e))?;
+        let table =
+            leaf::leaf_table::<F, _>(&tables, self.root, Iova(iova)).map_err(|e| errno(&e))?;
         chunk.set_leaf(tables.name(table));
         Ok(table)
     }
@@ -592,7 +597,8 @@ impl<'a, F: Format> Writer<'a, F> {
         let item = (iova >> PAGE_SHIFT) as usize & (ITEMS - 1);
         match self.table {
             Some(table) if pages == 1 && iova >> CHUNK_SHIFT == self.chunk => {
-                self.tables.store(table, item, F::leaf(Oa(phys), perm, PAGE_SHIFT));
+                self.tables
+                    .store(table, item, F::leaf(Oa(phys), perm, PAGE_SHIFT));
                 self.dirty.1 = item + 1;
                 Ok(())
             }

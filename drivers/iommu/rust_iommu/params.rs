@@ -17,6 +17,8 @@ use crate::glue::Show;
 /// Who serves the DMA API of trusted devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dma {
+    /// What was measured to cost less, by the kind of device.
+    Auto,
     /// Our allocator and mapper.
     Rust,
     /// The core's dma-iommu on our page tables.
@@ -82,7 +84,8 @@ impl Params {
         };
         let dma = match module_string::dma() {
             // What is best for which device is measured later; both are complete.
-            "auto" | "rust" => Dma::Rust,
+            "auto" => Dma::Auto,
+            "rust" => Dma::Rust,
             "core" => Dma::Core,
             other => {
                 pr_err!("dma={}: unknown value; one of auto, rust, core\n", other);

@@ -243,7 +243,8 @@ impl Queue {
     #[inline]
     fn write<R: Ring>(&self, s: &mut State, command: R::Command) {
         // The other words of larger entries stay zero.
-        self.ring.write_two(s.tail << self.words_lg2, R::words(command));
+        self.ring
+            .write_two(s.tail << self.words_lg2, R::words(command));
         s.tail = (s.tail + 1) % ENTRIES;
     }
 

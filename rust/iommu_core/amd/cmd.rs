@@ -286,7 +286,10 @@ mod tests {
     fn blocks_are_encoded_like_the_ranges_they_are() {
         for lg2 in 0..40 {
             let (first, len) = (3u64 << (lg2 + 12), 1u64 << (lg2 + 12));
-            assert_eq!(Pages::block(first, lg2), Pages::covering(r(first, first + len - 1)));
+            assert_eq!(
+                Pages::block(first, lg2),
+                Pages::covering(r(first, first + len - 1))
+            );
         }
     }
 

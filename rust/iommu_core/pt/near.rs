@@ -90,13 +90,20 @@ impl<E: Env> Near<E> {
         let first = index(iova, 0);
         // CAST: more than a table has stays more.
         let count = (len >> PAGE_SHIFT) as usize;
-        let fits = (iova | len) & (PAGE_SIZE - 1) == 0 && count.wrapping_sub(1) < ITEMS.wrapping_sub(first);
+        let fits = (iova | len) & (PAGE_SIZE - 1) == 0
+            && count.wrapping_sub(1) < ITEMS.wrapping_sub(first);
         fits.then_some((first, count))
     }
 
     /// [`Near::map`] of one page whose table is known; `false`: it is not, or something is mapped there.
     #[inline(always)]
-    pub fn map_page<F: Format, M: TableMem>(&self, mem: &M, iova: Iova, oa: Oa, perm: Perm) -> bool {
+    pub fn map_page<F: Format, M: TableMem>(
+        &self,
+        mem: &M,
+        iova: Iova,
+        oa: Oa,
+        perm: Perm,
+    ) -> bool {
         let Some(table) = self.get(mem, iova.0) else {
             return false;
         };
@@ -143,9 +150,18 @@ impl<E: Env> Near<E> {
         len_bytes: u64,
         perm: Perm,
     ) -> Result<(), MapFailure> {
-        if let (Some((first, count)), 0) = (Self::items(iova.0, len_bytes), oa.0 & (PAGE_SIZE - 1)) {
+        if let (Some((first, count)), 0) = (Self::items(iova.0, len_bytes), oa.0 & (PAGE_SIZE - 1))
+        {
             if let Some(table) = self.get(mem, iova.0) {
-                return Self::fill::<F, M>(mem, table, (first, count), iova, oa, perm, root.page_sizes);
+                return Self::fill::<F, M>(
+                    mem,
+                    table,
+                    (first, count),
+                    iova,
+                    oa,
+                    perm,
+                    root.page_sizes,
+                );
             }
         }
         self.map_far::<F, M>(mem, root, iova, oa, len_bytes, perm)

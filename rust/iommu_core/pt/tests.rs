@@ -416,12 +416,18 @@ fn near_is_as_far<F: Format>(ops: &[(bool, u64, u64, u64)]) {
     let near = near::Near::<crate::slab::StdEnv>::new();
     for (maps, at, pages, oa) in ops {
         // A handful of chunks that share entries of the cache.
-        let (at, len) = ((at % 1200 + (at % 3 << 24)) << 12, (pages % 40 / 3 + 1) << 12);
+        let (at, len) = (
+            (at % 1200 + (at % 3 << 24)) << 12,
+            (pages % 40 / 3 + 1) << 12,
+        );
         let (iova, oa) = (Iova(at), Oa(oa << 12));
         if *maps && len == 4096 && near.map_page::<F, _>(&mem, iova, oa, Perm::RW) {
             map::<F, _>(&other, plain, iova, oa, len, Perm::RW).unwrap();
         } else if !*maps && len == 4096 && near.unmap_page::<F, _>(&mem, iova) {
-            assert_eq!(unmap::<F, _>(&other, plain, iova, len).cleared, Range::with_len(at, len));
+            assert_eq!(
+                unmap::<F, _>(&other, plain, iova, len).cleared,
+                Range::with_len(at, len)
+            );
         } else if *maps {
             let a = near.map::<F, _>(&mem, root, iova, oa, len, Perm::RW);
             let b = map::<F, _>(&other, plain, iova, oa, len, Perm::RW);
@@ -440,7 +446,10 @@ fn near_is_as_far<F: Format>(ops: &[(bool, u64, u64, u64)]) {
             let iova = Iova(page << 12 | 0x123);
             let want = lookup::<F, _>(&other, plain, iova).map(|(oa, _, _)| oa);
             assert_eq!(near.lookup::<F, _>(&mem, root, iova), want);
-            assert_eq!(lookup::<F, _>(&Walker(&mem), root, iova).map(|(oa, _, _)| oa), want);
+            assert_eq!(
+                lookup::<F, _>(&Walker(&mem), root, iova).map(|(oa, _, _)| oa),
+                want
+            );
         }
     }
 }

@@ -394,7 +394,13 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         // CAST (both): 18 bits; 7 at most.
         let c = (object.iova >> CHUNK_SHIFT) as u32;
         let word = (object.number >> 6) as usize;
-        self.give(c, object.chunk, 0, word, 1u64.wrapping_shl(object.number & 63))
+        self.give(
+            c,
+            object.chunk,
+            0,
+            word,
+            1u64.wrapping_shl(object.number & 63),
+        )
     }
 
     /// Gives objects of one word of a chunk back.

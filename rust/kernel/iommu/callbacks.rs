@@ -36,8 +36,8 @@ use super::{
     ops::{
         DeviceBox,
         DomainBox,
-        RangeOpsOf,
         IommuDevice,
+        RangeOpsOf,
         IOMMU_DOMAIN_DMA_API,
         IOMMU_DOMAIN_IDENTITY, //
     },

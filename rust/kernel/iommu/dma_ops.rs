@@ -13,6 +13,7 @@ use kernel::{
     prelude::*, //
 };
 
+use super::driver::Driver;
 pub use super::{
     dma_table::{
         available,
@@ -25,7 +26,6 @@ pub use super::{
         SgList, //
     }, //
 };
-use super::driver::Driver;
 
 /// Which way data goes. One byte, so that a [`Request`] is passed in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -232,7 +232,8 @@ impl Unit {
     #[inline(always)]
     fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
         // Tables are not freed while translations by them may be cached, so leaves are enough.
-        let of = |(first, lg2)| Command::invalidate_iommu_pages(did, Pages::block(first, lg2), false);
+        let of =
+            |(first, lg2)| Command::invalidate_iommu_pages(did, Pages::block(first, lg2), false);
         match span.one_block(1 << 40) {
             Some(lg2) => self.queue.run_one(&self.hw, of((span.first, lg2))),
             None => self.invalidate_more(did, span, of),
