@@ -35,17 +35,21 @@ use kernel_iommu::{
 };
 
 use crate::{
+    addresses::{
+        refused,
+        Object, //
+    },
     domain::{
         map_errno,
-        refused,
-        Mismatch,
-        Object,
-        PagingDomain,
-        Writer, //
+        PagingDomain, //
     },
     glue::{
         this_cpu,
         Show, //
+    },
+    leaves::{
+        Mismatch,
+        Writer, //
     }, //
 };
 

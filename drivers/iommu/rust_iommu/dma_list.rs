@@ -28,6 +28,7 @@ use kernel_iommu::iommu::{
 };
 
 use crate::{
+    addresses::Object,
     dma::{
         finish,
         perm,
@@ -37,15 +38,12 @@ use crate::{
         Flush,
         MAX_MAPPING, //
     },
-    domain::{
-        Object,
-        PagingDomain,
-        Writer, //
-    },
+    domain::PagingDomain,
     glue::{
         this_cpu,
         Space, //
-    }, //
+    },
+    leaves::Writer, //
 };
 
 /// The bytes of the pages that an entry has.

@@ -50,9 +50,9 @@ use crate::{
     dma::Flush,
     domain::{
         map_errno,
-        DomainIds,
         PagingDomain, //
     },
+    domain_ids::DomainIds,
     family::{
         Family,
         Shape,

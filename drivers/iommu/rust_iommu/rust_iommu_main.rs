@@ -16,6 +16,8 @@ use params::Units;
 #[forbid(unsafe_code)]
 mod acs;
 #[forbid(unsafe_code)]
+mod addresses;
+#[forbid(unsafe_code)]
 mod amd_vi;
 #[forbid(unsafe_code)]
 mod attach;
@@ -30,6 +32,8 @@ mod dma_list;
 #[forbid(unsafe_code)]
 mod domain;
 #[forbid(unsafe_code)]
+mod domain_ids;
+#[forbid(unsafe_code)]
 mod family;
 #[forbid(unsafe_code)]
 mod fault;
@@ -42,6 +46,8 @@ mod group_view;
 mod iommu;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
+#[forbid(unsafe_code)]
+mod leaves;
 #[forbid(unsafe_code)]
 mod machine;
 #[forbid(unsafe_code)]

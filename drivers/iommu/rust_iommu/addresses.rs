@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The addresses of a domain whose DMA API we serve: its allocator, and what is kept out of it.
+
+use iommu_core::{
+    addr::{
+        Range,
+        PAGE_SIZE, //
+    },
+    slab::{
+        self,
+        Refusal, //
+    }, //
+};
+use kernel::{
+    error::code::*,
+    new_spinlock_irq,
+    prelude::*,
+    sync::SpinLockIrq, //
+};
+
+use crate::glue::{
+    Kernel,
+    Slots,
+    Space, //
+};
+
+/// Windows that a domain's space has to leave out: a host bridge has a handful, firmware names some.
+const MAX_RESERVED: usize = 64;
+
+/// An object of a domain's space.
+pub(crate) type Object<'a> = slab::Object<'a, Kernel>;
+
+/// The addresses of a domain.
+pub(crate) struct Addresses {
+    pub(crate) space: Space,
+    /// What is kept out of it for good.
+    reserved: Pin<KBox<SpinLockIrq<KVec<Range>>>>,
+}
+
+impl Addresses {
+    /// All addresses up to `last`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(last: u64) -> Result<Self> {
+        let mut reserved = KVec::new();
+        reserved.reserve(MAX_RESERVED, GFP_KERNEL)?;
+        Ok(Self {
+            space: Space::new(last, Slots::new()?).map_err(refused)?,
+            reserved: KBox::pin_init(new_spinlock_irq!(reserved), GFP_KERNEL)?,
+        })
+    }
+
+    /// Takes exact addresses for a mapping the core makes; what is reserved for it anyway is fine.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`: some are in use. `ENOMEM`.
+    pub(crate) fn claim(&self, range: Range) -> Result {
+        if self.is_reserved(&range) {
+            return Ok(());
+        }
+        self.space.claim(range).map_err(|e| match e {
+            Refusal::Full => EEXIST,
+            e => refused(e),
+        })
+    }
+
+    /// Gives a claim back, after the invalidation.
+    pub(crate) fn unclaim(&self, range: Range) {
+        if !self.is_reserved(&range) {
+            self.space.unclaim(range);
+        }
+    }
+
+    /// Keeps a range out of our allocations for good. What of it is in use has to be mapped to itself, as
+    /// the core does with what firmware wants, which `is_itself` tells of a page.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY`: something else is mapped there.
+    pub(crate) fn reserve(&self, range: Range, is_itself: impl Fn(u64) -> bool) -> Result {
+        let range = range.page_cover();
+        if self.is_reserved(&range) {
+            return Ok(());
+        }
+        let mut all = self.reserved.lock();
+        all.push_within_capacity(range).map_err(|_| ENOMEM)?;
+        drop(all);
+        match self.space.reserve(range) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Full) => self.reserve_pages(range, is_itself),
+            Err(e) => Err(refused(e)),
+        }
+    }
+
+    #[cold]
+    fn reserve_pages(&self, range: Range, is_itself: impl Fn(u64) -> bool) -> Result {
+        for page in (range.first()..=range.last()).step_by(PAGE_SIZE as usize) {
+            let one = Range::with_len(page, PAGE_SIZE).ok_or(EINVAL)?;
+            let taken = self.space.reserve(one).is_ok();
+            if !taken && !self.is_in_another(&one, &range) && !is_itself(page) {
+                return Err(EBUSY);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_reserved(&self, range: &Range) -> bool {
+        self.reserved.lock().iter().any(|r| r.contains(range))
+    }
+
+    /// Is a page in a reserved range other than this one, or the first?
+    fn is_in_another(&self, page: &Range, but: &Range) -> bool {
+        let all = self.reserved.lock();
+        page.first() < PAGE_SIZE || all.iter().any(|r| r != but && r.overlaps(page))
+    }
+}
+
+/// The errno of a refusal.
+pub(crate) fn refused(e: Refusal) -> Error {
+    match e {
+        Refusal::Full | Refusal::NoMemory => ENOMEM,
+        Refusal::Impossible => EINVAL,
+    }
+}
