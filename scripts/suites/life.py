@@ -17,7 +17,7 @@ def run(suite):
     tools = os.path.join(TOP, "tools/testing/selftests/iommu")
     suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
-    suite.guest("broken.sh", title="broken", devices=["nvme"], timeout=200)
+    suite.guest("broken.sh", rust_params="dma=rust", title="broken", devices=["nvme"], timeout=200)
     with open(f"{tools}/{TAKEOVER[suite.options.unit]}", encoding="utf-8") as f:
         suite.guest("takeover.sh", before=f.read(), title="take-over", driver="none", load=False, devices=["nvme", "testdev"],
                     append="memmap=8M$0x20000000", files=[suite.options.module()])

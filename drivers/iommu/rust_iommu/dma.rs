@@ -93,7 +93,7 @@ pub(crate) fn pages_around(at: u64, len: usize) -> Result<(u64, u32)> {
     // CAST (both): a mapping has some million pages at most.
     Ok((
         offset,
-        ((offset + len as u64 + PAGE_SIZE - 1) / PAGE_SIZE) as u32,
+        (offset + len as u64).div_ceil(PAGE_SIZE) as u32,
     ))
 }
 

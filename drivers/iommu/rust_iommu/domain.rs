@@ -244,7 +244,9 @@ impl<F: Format> PagingDomain<F> {
     #[inline(always)]
     pub(crate) fn unmap_quickly(&self, iova: u64, len: u64) -> bool {
         let tables = self.tables(Gfp::Atomic);
-        len == PAGE_SIZE as u64 && !self.is_served() && self.near.unmap_page::<F, _>(&tables, Iova(iova))
+        len == PAGE_SIZE as u64
+            && !self.is_served()
+            && self.near.unmap_page::<F, _>(&tables, Iova(iova))
     }
 
     /// Clears a range up to the first hole.

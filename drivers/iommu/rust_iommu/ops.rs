@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the IOMMU core and the DMA API ask of the driver.
+//! What the IOMMU core asks of the driver.
 
 use iommu_core::{
     addr::{
@@ -19,21 +19,10 @@ use kernel::{
     sync::Arc, //
 };
 use kernel_iommu::{
-    hw_pages::{
-        last_ram,
-        Gfp, //
-    },
+    hw_pages::Gfp,
     iommu::{
-        device::{
-            dma_limit,
-            is_coherent, //
-        },
-        dma_ops::{
-            self,
-            DmaDriver,
-            Request,
-            SgList, //
-        },
+        device::is_coherent,
+        dma_ops,
         driver::{
             Capability,
             DomainType,
@@ -61,16 +50,11 @@ use kernel_iommu::{
 
 use crate::{
     device::{
-        Call,
         Device,
         Required,
         State, //
     },
-    dma::{
-        self,
-        Flush, //
-    },
-    dma_list::map_list,
+    dma::Flush,
     domain::{
         map_errno,
         PagingDomain, //
@@ -79,10 +63,7 @@ use crate::{
         Family,
         Unit, //
     },
-    glue::{
-        this_cpu,
-        Show, //
-    },
+    glue::Show,
     group,
     iommu::{
         is_shared,
@@ -456,84 +437,5 @@ impl<F: Family> Iommu<F> {
             usize::try_from(u.bytes).unwrap_or(0),
             u.cleared.map(|r| (r.first(), r.last())),
         )
-    }
-}
-
-impl<F: Family> DmaDriver for Iommu<F> {
-    #[inline(always)]
-    fn dma_map(
-        &self,
-        req: Request<'_>,
-        data: &Arc<Device>,
-        domain: &Domain<F>,
-        phys: u64,
-        len: usize,
-    ) -> Result<u64> {
-        let cpu = this_cpu();
-        let addr = dma::map(self, domain, req, cpu, phys, len)?;
-        data.count(cpu, Call::Map);
-        Ok(addr)
-    }
-
-    #[inline(always)]
-    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain<F>, addr: u64, len: Option<usize>) {
-        if dma::unmap(self, domain, addr, len) {
-            data.count(this_cpu(), Call::Unmap);
-        }
-    }
-
-    fn dma_map_list(
-        &self,
-        req: Request<'_>,
-        data: &Arc<Device>,
-        domain: &Domain<F>,
-        list: &SgList<'_>,
-    ) -> Result<usize> {
-        let segments = map_list(self, domain, req, list)?;
-        data.count(this_cpu(), Call::Map);
-        Ok(segments)
-    }
-
-    fn dma_map_pages(
-        &self,
-        req: Request<'_>,
-        data: &Arc<Device>,
-        domain: &Domain<F>,
-        pages: &[u64],
-    ) -> Result<u64> {
-        let addr = dma::map_pages(self, domain, req, pages)?;
-        data.count(this_cpu(), Call::Map);
-        Ok(addr)
-    }
-
-    fn dma_supported(&self, mask: u64) -> bool {
-        // Room for a handful of mappings of each size.
-        mask >= (1 << 24) - 1
-    }
-
-    fn dma_max_mapping(&self) -> usize {
-        dma::MAX_MAPPING
-    }
-
-    fn last_address(&self) -> u64 {
-        last_ram().max(self.last_pluggable)
-    }
-
-    fn translate(&self, dev: &device::Device, data: &Arc<Device>, own: &Domain<F>) -> Result {
-        if self.to_own(data, own)? {
-            pr_info!(
-                "{}: its group is passed through, but its driver's DMA masks (streaming {:#x}, coherent {:#x}) do not \
-                 reach all memory (up to {:#x}), or it has set none: translated; short_masks=bounce would not\n",
-                Show(data.id),
-                dma_limit(dev, false),
-                dma_limit(dev, true),
-                self.last_address()
-            );
-        }
-        Ok(())
-    }
-
-    fn pass_through(&self, data: &Arc<Device>, own: &Domain<F>) {
-        self.back_from_own(data, own);
     }
 }

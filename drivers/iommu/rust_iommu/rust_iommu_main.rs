@@ -30,6 +30,8 @@ mod dma;
 #[forbid(unsafe_code)]
 mod dma_list;
 #[forbid(unsafe_code)]
+mod dma_ops;
+#[forbid(unsafe_code)]
 mod domain;
 #[forbid(unsafe_code)]
 mod domain_ids;

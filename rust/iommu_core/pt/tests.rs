@@ -417,7 +417,7 @@ fn near_is_as_far<F: Format>(ops: &[(bool, u64, u64, u64)]) {
     for (maps, at, pages, oa) in ops {
         // A handful of chunks that share entries of the cache.
         let (at, len) = (
-            (at % 1200 + (at % 3 << 24)) << 12,
+            (at % 1200 + ((at % 3) << 24)) << 12,
             (pages % 40 / 3 + 1) << 12,
         );
         let (iova, oa) = (Iova(at), Oa(oa << 12));

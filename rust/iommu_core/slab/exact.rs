@@ -44,7 +44,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             let stop = (next | u64::from(PAGES - 1)).min(last);
             // CAST (all): 18 bits and 9 bits.
             let piece = Piece {
-                chunk: (next / u64::from(PAGES)) as u32,
+                chunk: (next >> PAGES.trailing_zeros()) as u32,
                 first: (next as u32) & (PAGES - 1),
                 pages: (stop.wrapping_sub(next) as u32).wrapping_add(1),
             };

@@ -33,6 +33,7 @@ mod chunk;
 mod env;
 mod exact;
 mod run;
+mod search;
 mod slot;
 mod tree;
 mod view;

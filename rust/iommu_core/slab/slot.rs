@@ -96,7 +96,7 @@ impl<E: Env> Slot<E> {
 
     #[inline]
     fn number(word: u64) -> u64 {
-        (word >> 32).wrapping_mul(GROUP as u64) | u64::from(word.trailing_zeros())
+        (word >> 32).wrapping_mul(u64::from(GROUP)) | u64::from(word.trailing_zeros())
         // CAST: 32.
     }
 
@@ -157,7 +157,8 @@ impl<E: Env> Slot<E> {
 fn group_of(c: u32, order: u32, group: u32) -> (u64, u32) {
     let first = number_of(c, order, group.wrapping_mul(GROUP));
     // CAST: 5 bits.
-    (first / u64::from(GROUP), (first % u64::from(GROUP)) as u32)
+    let lg2 = GROUP.trailing_zeros();
+    (first >> lg2, (first as u32) & GROUP.wrapping_sub(1))
 }
 
 impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {

@@ -22,7 +22,9 @@ use super::{
 
 /// Links of a part, and bits of its words.
 pub(super) const FAN: usize = 64;
-const FAN_LG2: u32 = 6;
+pub(super) const FAN_LG2: u32 = 6;
+/// The last index of a link.
+const LAST_BELOW: u32 = 63;
 /// Chunks of the whole space.
 pub(super) const CHUNKS: u32 = 1 << 18;
 
@@ -89,7 +91,7 @@ impl<E: Env, T: Send + Sync + 'static> Part<E, T> {
 /// The place of a chunk in the three parts.
 #[inline]
 pub(super) const fn path(chunk: u32) -> (u32, u32, u32) {
-    let low = FAN as u32 - 1; // CAST: 63.
+    let low = LAST_BELOW;
     (
         chunk >> (2 * FAN_LG2) & low,
         chunk >> FAN_LG2 & low,
@@ -105,7 +107,7 @@ pub(super) const fn bit(index: u32) -> u64 {
 
 /// The bits from `first` to `last`, both below 64.
 #[inline]
-const fn bits(first: u32, last: u32) -> u64 {
+pub(super) const fn bits(first: u32, last: u32) -> u64 {
     if first > last {
         return 0;
     }
@@ -115,7 +117,7 @@ const fn bits(first: u32, last: u32) -> u64 {
 /// The bits of what lies in `first..=last`, for the children of a part that starts at `base` and
 /// whose children have `1 << lg2` chunks each.
 pub(super) const fn window(base: u32, lg2: u32, first: u32, last: u32) -> u64 {
-    let top = FAN as u32 - 1; // CAST: 63.
+    let top = LAST_BELOW;
     let from = first.saturating_sub(base) >> lg2;
     if last < base || from > top {
         return 0;
@@ -126,7 +128,7 @@ pub(super) const fn window(base: u32, lg2: u32, first: u32, last: u32) -> u64 {
 
 /// The tree with its size.
 pub(super) struct Tree<E: Env> {
-    root: Root<E>,
+    pub(super) root: Root<E>,
     last: u32,
 }
 
@@ -154,13 +156,13 @@ impl<E: Env> Tree<E> {
     }
 
     /// The node that a chunk is in, if it has been used.
-    fn node(&self, chunk: u32) -> Option<(&Region<E>, &Node<E>)> {
+    pub(super) fn node(&self, chunk: u32) -> Option<(&Region<E>, &Node<E>)> {
         let (a, b, _) = path(chunk);
         let region = self.root.below(a).get()?;
         Some((region, region.below(b).get()?))
     }
 
-    fn make_region(&self, index: u32) -> Option<&Region<E>> {
+    pub(super) fn make_region(&self, index: u32) -> Option<&Region<E>> {
         let unused = self.root.word(Class::FRESH).load() & bit(index) != 0;
         let base = index << (2 * FAN_LG2);
         let fresh = window(base, FAN_LG2, base, self.last);
@@ -192,7 +194,7 @@ impl<E: Env> Tree<E> {
     }
 
     /// Lists chunks of one node.
-    fn list_bits(&self, class: Class, chunk: u32, mask: u64) {
+    pub(super) fn list_bits(&self, class: Class, chunk: u32, mask: u64) {
         let (a, b, _) = path(chunk);
         let Some((region, node)) = self.node(chunk) else {
             return;
@@ -230,7 +232,7 @@ impl<E: Env> Tree<E> {
     }
 
     /// Clears the bit above a region's word that has become zero.
-    fn settle_region(&self, class: Class, index: u32, region: &Region<E>) {
+    pub(super) fn settle_region(&self, class: Class, index: u32, region: &Region<E>) {
         self.root.word(class).and(!bit(index));
         if region.word(class).load() != 0 {
             self.root.word(class).or(bit(index));
@@ -309,156 +311,6 @@ impl<E: Env> Tree<E> {
         }
     }
 
-    /// Gives unused chunks of one node back, and says that there may be runs of them.
-    pub(super) fn give_unused(&self, chunk: u32, mask: u64) {
-        self.list_bits(Class::FRESH, chunk, mask);
-        let (a, b, _) = path(chunk);
-        if let Some((region, _)) = self.node(chunk) {
-            for lg2 in 1..=6 {
-                let class = Class::runs(lg2);
-                if region.word(class).or(bit(b)) & bit(b) == 0 {
-                    self.root.word(class).or(bit(a));
-                }
-            }
-        }
-    }
-
-    /// Takes a hint off for which a node has no run.
-    fn drop_hint(&self, lg2: u32, chunk: u32) {
-        let (a, b, _) = path(chunk);
-        let (class, Some((region, node))) = (Class::runs(lg2), self.node(chunk)) else {
-            return;
-        };
-        let above = region.word(class).and(!bit(b)) & !bit(b);
-        if run_in(node.word(Class::FRESH).load(), lg2) != 0 {
-            region.word(class).or(bit(b));
-            self.root.word(class).or(bit(a));
-        } else if above == 0 {
-            self.settle_region(class, a, region);
-        }
-    }
-
-    /// Takes `count` unused chunks of one node, at a multiple of their number rounded up to a power
-    /// of two. Looks at [`Tree::MOST_NODES`] nodes at most.
-    pub(super) fn take_run(&self, count: u32, first: u32, last: u32) -> Option<u32> {
-        let lg2 = count.next_power_of_two().trailing_zeros();
-        let class = if lg2 == 0 {
-            Class::FRESH
-        } else {
-            Class::runs(lg2)
-        };
-        let mask = bits(0, count.clamp(1, 64).wrapping_sub(1));
-        let mut from = first;
-        for _ in 0..Self::MOST_NODES {
-            let base = self.find_node(class, from, last)?;
-            let (_, node) = self.make_node(base)?;
-            let free = node.word(Class::FRESH).load() & window(base, 0, first, last);
-            let run = run_in(free, lg2);
-            if run != 0 {
-                let c = run.trailing_zeros();
-                if self.unlist_bits(Class::FRESH, base, mask << (c & 63)) {
-                    return Some(base | c);
-                }
-                // Another CPU was faster: once more at the same node.
-                continue;
-            }
-            if lg2 > 0 {
-                self.drop_hint(lg2, base);
-            }
-            from = base.checked_add(64)?;
-        }
-        None
-    }
-
-    /// Nodes that one search for a run looks at.
-    pub(super) const MOST_NODES: u32 = 64;
-
-    /// The first node of `first..=last` that is listed; not looked into.
-    fn find_node(&self, class: Class, first: u32, last: u32) -> Option<u32> {
-        let mut regions = self.root.word(class).load() & window(0, 2 * FAN_LG2, first, last);
-        while regions != 0 {
-            let a = regions.trailing_zeros();
-            regions &= regions.wrapping_sub(1);
-            let base = a << (2 * FAN_LG2);
-            let region = self.make_region(a)?;
-            let nodes = region.word(class).load() & window(base, FAN_LG2, first, last);
-            if nodes != 0 {
-                return Some(base | nodes.trailing_zeros() << FAN_LG2);
-            }
-        }
-        None
-    }
-
-    /// Takes `count` whole nodes of one region, at a multiple of their number rounded up to a power
-    /// of two.
-    pub(super) fn take_nodes(&self, count: u32, first: u32, last: u32) -> Option<u32> {
-        let lg2 = count.next_power_of_two().trailing_zeros();
-        let class = Class::runs(6);
-        let mut regions = self.root.word(class).load() & window(0, 2 * FAN_LG2, first, last);
-        while regions != 0 {
-            let a = regions.trailing_zeros();
-            regions &= regions.wrapping_sub(1);
-            let base = a << (2 * FAN_LG2);
-            let region = self.make_region(a)?;
-            // The last node must lie wholly below the limit.
-            let end = last.saturating_add(1) & !bits(0, 5) as u32; // CAST: 63.
-            let inside = window(base, FAN_LG2, first, end.checked_sub(1)?);
-            let run = run_in(region.word(class).load() & inside, lg2);
-            if run == 0 {
-                continue;
-            }
-            let b = run.trailing_zeros();
-            let start = base | b << FAN_LG2;
-            let mut taken = 0;
-            while taken < count {
-                let node = start.saturating_add(taken << FAN_LG2);
-                self.make_node(node)?;
-                if !self.unlist_bits(Class::FRESH, node, u64::MAX) {
-                    self.drop_hint(6, node);
-                    break;
-                }
-                taken = taken.saturating_add(1);
-            }
-            if taken == count {
-                return Some(start);
-            }
-            for i in 0..taken {
-                self.give_unused(start.saturating_add(i << FAN_LG2), u64::MAX);
-            }
-        }
-        None
-    }
-
-    /// Gives `count` unused chunks from `chunk` on back.
-    pub(super) fn give_run(&self, chunk: u32, count: u32) {
-        self.each_part(chunk, count, |base, mask| {
-            self.give_unused(base, mask);
-            true
-        });
-    }
-
-    /// Calls `f` for the part of `count` chunks in each node, until it says no. Returns the number of
-    /// chunks that were agreed to.
-    pub(super) fn each_part(
-        &self,
-        chunk: u32,
-        count: u32,
-        mut f: impl FnMut(u32, u64) -> bool,
-    ) -> u32 {
-        let end = chunk.saturating_add(count);
-        let mut next = chunk;
-        while next < end {
-            let (_, _, c) = path(next);
-            let base = next.wrapping_sub(c);
-            let last = base.saturating_add(63).min(end.wrapping_sub(1));
-            if !f(base, bits(c, last.wrapping_sub(base))) {
-                break;
-            }
-            next = last.saturating_add(1);
-        }
-        next.wrapping_sub(chunk)
-    }
-
     /// All descriptors with their chunk's number.
     pub(super) fn chunks(&self) -> impl Iterator<Item = (u32, &Chunk<E>)> {
         let regions = (0..64).filter_map(|a| Some((a, self.root.below(a).get()?)));
@@ -516,23 +368,5 @@ impl<E: Env> Tree<E> {
             }
         }
         true
-    }
-}
-
-/// The places in a word where an aligned run of `1 << lg2` set bits begins.
-pub(super) const fn run_in(word: u64, lg2: u32) -> u64 {
-    let (mut w, mut i) = (word, 0);
-    while i < lg2 && i < FAN_LG2 {
-        w &= w >> (1u32 << i);
-        i = i.wrapping_add(1);
-    }
-    w & match lg2 {
-        0 => u64::MAX,
-        1 => 0x5555_5555_5555_5555,
-        2 => 0x1111_1111_1111_1111,
-        3 => 0x0101_0101_0101_0101,
-        4 => 0x0001_0001_0001_0001,
-        5 => 0x0000_0001_0000_0001,
-        _ => 1,
     }
 }

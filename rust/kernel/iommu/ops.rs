@@ -37,6 +37,7 @@ use kernel::{
 };
 
 use super::{
+    super::shared_word::load_pointer,
     callbacks::*,
     device::{
         as_raw,
@@ -45,8 +46,6 @@ use super::{
     dma_ops::DmaDriver,
     driver::Driver, //
 };
-use crate::shared_word::load_pointer;
-
 /// Where the callbacks of a driver find it: a static of the driver.
 pub struct Slot<T: Driver>(Atomic<*mut T>);
 

@@ -50,8 +50,8 @@ impl SgEntry<'_> {
     #[inline]
     pub fn offset(self) -> u64 {
         // SAFETY: a live entry.
-        // CAST: below a page's size.
-        unsafe { (*self.sg).offset as u64 & (PAGE_SIZE as u64 - 1) }
+        // CAST: a page's size.
+        unsafe { u64::from((*self.sg).offset) & (PAGE_SIZE as u64 - 1) }
     }
 
     /// Length in bytes.
@@ -66,8 +66,8 @@ impl SgEntry<'_> {
     pub fn page_phys(self, pages: &PageArray) -> u64 {
         // SAFETY: a live entry.
         let (link, offset) = unsafe { ((*self.sg).page_link, (*self.sg).offset) };
-        // CAST (both): c_ulong is as wide as a pointer; u32 to u64 never loses a bit.
-        pages.phys((link & !(CHAIN | END)) as usize) + (offset as u64 & !(PAGE_SIZE as u64 - 1))
+        // CAST: a page's size.
+        pages.phys(link & !(CHAIN | END)) + (u64::from(offset) & !(PAGE_SIZE as u64 - 1))
     }
 }
 
@@ -185,8 +185,7 @@ impl<'a> Iterator for Entries<'a> {
         unsafe {
             let link = (*sg).page_link;
             if link & CHAIN != 0 {
-                // CAST: c_ulong is as wide as a pointer.
-                sg = core::ptr::with_exposed_provenance_mut((link & !(CHAIN | END)) as usize);
+                sg = core::ptr::with_exposed_provenance_mut(link & !(CHAIN | END));
             }
         }
         self.sg = sg.wrapping_add(1);

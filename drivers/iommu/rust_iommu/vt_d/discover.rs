@@ -31,10 +31,8 @@ use kernel_iommu::{
 use super::{
     faults::Faults,
     hardware::Hardware,
-    unit::{
-        OwnedScopes,
-        Unit, //
-    },
+    scopes::OwnedScopes,
+    unit::Unit,
     Memory,
     VtD,
     VtdFormat, //

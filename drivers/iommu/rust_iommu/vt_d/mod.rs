@@ -5,6 +5,7 @@
 mod discover;
 mod faults;
 mod hardware;
+mod scopes;
 mod tables;
 mod unit;
 
@@ -39,7 +40,7 @@ use crate::{
     },
     iommu::Iommu, //
 };
-use unit::{
+use scopes::{
     Chain,
     OwnedScopes, //
 };

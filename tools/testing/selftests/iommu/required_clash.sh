@@ -5,7 +5,7 @@
 dev=0000:00:08.1
 echo 1 >/sys/bus/pci/devices/$dev/remove
 rmmod nvme
-check "it loads" insmod "$(find /lib/modules -name rust_iommu.ko)"
+check "it loads" insmod "$(find /lib/modules -name rust_iommu.ko)" dma=rust
 load nvme
 wait_for /dev/nvme0n1 20 || fatal "no disk"
 echo 1 >/sys/bus/pci/rescan
