@@ -25,27 +25,48 @@ AMD = f"{DRIVER}/amd_vi"
 VTD = f"{DRIVER}/vt_d"
 
 # A method without callers would be a warning.
-NO_UNMAP_FLUSH = ("            result = u.after_unmap(domain.id(), range).and(result);",
-                  "            if range.last() == u64::MAX {\n                result = u.after_unmap(domain.id(), range).and(result);\n            }")
+UNMAP_FLUSH = "                return u.after_unmap(domain.id(), span);"
+NO_UNMAP_FLUSH = (UNMAP_FLUSH, "                return if span.pages == u64::MAX { u.after_unmap(domain.id(), span) } else { Ok(()) };")
+
+# A VT-d descriptor for pages.
+PAGES = "            false => Descriptor::pages(did, Block::new(first, lg2), true),"
+
+# The allocator's invariants: what is broken, and the host test that notices.
+SLAB = [
+    ("object-stays-free", "slot.rs", "match self.objects.cas(now, now & now.wrapping_sub(1)) {", "match self.objects.cas(now, now) {", "slab::tests::as_a_map"),
+    ("free-is-lost", "chunk.rs", "        self.word(word).or(bits)\n", "        self.word(word).load() & !bits\n", "slab::tests::as_a_map"),
+    ("limit-is-ignored", "mod.rs", "                if last <= limit {", "                if last <= limit || order > 0 {", "slab::tests::limits"),
+    ("claim-takes-nothing", "chunk.rs", "            let taken = word.and(!bit) & bit != 0;", "            let taken = word.load() & bit != 0;", "slab::tests::claims"),
+    ("runs-anywhere", "search.rs", "let lg2 = count.next_power_of_two().trailing_zeros();\n        let class = if", "let lg2 = 0;\n        let class = if",
+     "slab::tests::runs"),
+    ("double-free-passes", "mod.rs", "        if before & bits != 0 {", "        if before & bits == u64::MAX {", "slab::tests::wild"),
+    ("left-chunk-is-forgotten", "chunk.rs", "self.has_free() && self.claim_listing()", "!self.has_free() && self.claim_listing()", "slab::tests::a_small_space"),
+    ("chunk-turns-while-in-use", "chunk.rs", "if got == full(order, i) &&", "if (got == full(order, i) || got != 0) &&", "slab::tests::threads::many"),
+    ("reserve-is-not-stolen", "mod.rs", "                    .or_else(|| self.steal(order, *first, *last));", "                    .or_else(|| self.steal(order, *last, *first));",
+     "slab::tests::a_small_space"),
+    ("long-call", "run.rs", "const GATHER: usize = 16;", "const GATHER: usize = 4096;", "slab::tests::threads::no_call"),
+    ("free-looks-before-it-gives", "chunk.rs", "        self.place.swap(place::NOWHERE);\n        self.has_free() && self.claim_listing()",
+     "        let has_free = self.has_free();\n        self.place.swap(place::NOWHERE);\n        has_free && self.claim_listing()", "slab::tests::interleave::what"),
+    ("bit-above-is-cleared-for-good", "tree.rs", "        if node.word(class).load() != 0 {\n            if region", "        if node.word(class).load() == u64::MAX {\n            if region",
+     "slab::tests::interleave::a_list"),
+]
 
 MUTANTS = [
     Mutant("unmap-without-invalidation-vfio", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),
     Mutant("unmap-without-invalidation-dma", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "oracle", "used again before its invalidation"),
     Mutant("unmap-invalidates-too-little", f"{DRIVER}/iommu.rs",
-           "            result = u.after_unmap(domain.id(), range).and(result);",
-           """            let half = range.first() + range.len_bytes() / 2;
-            let range = Range::new(range.first(), half).unwrap_or(range);
-            result = u.after_unmap(domain.id(), range).and(result);""",
+           UNMAP_FLUSH,
+           """                let span = PageSpan { pages: span.pages.div_ceil(2), ..span };
+                return u.after_unmap(domain.id(), span);""",
            "oracle", "after each of|nothing in the end"),
     Mutant("map-without-invalidation", f"{AMD}/unit.rs", "        if !self.np_cache {\n            return Ok(());",
-           "        if !self.np_cache || range.last() > 0 {\n            return Ok(());",
+           "        if !self.np_cache || span.pages > 0 {\n            return Ok(());",
            "oracle", "each map and each unmap|after each of"),
     Mutant("read-only-is-writable", f"{DRIVER}/ops.rs",
-           "            write: prot.write,\n        };\n        match domain.map(", "            write: true,\n        };\n        match domain.map(",
+           "            write: prot.write,\n", "            write: true,\n",
            "reach", "read-only"),
     Mutant("write-only-is-readable", f"{DRIVER}/ops.rs",
-           "            read: prot.read,\n            write: prot.write,\n        };\n        match domain.map(",
-           "            read: true,\n            write: prot.write,\n        };\n        match domain.map(",
+           "            read: prot.read,\n", "            read: true,\n",
            "reach", "write-only"),
     Mutant("blocked-passes", f"{AMD}/unit.rs", "let logged = Dte::blocked_with_events(Oa(self.empty_root.phys()), BLOCKED_DID);",
            "let logged = Some(Dte::identity(BLOCKED_DID));",
@@ -60,7 +81,7 @@ MUTANTS = [
            "if known.is_empty() {\n                    *known = compute(self.policy, firmware_alias)?;\n                }", "shuffle", "steps under I/O"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
            "life", "plan"),
-    Mutant("addresses-reused-in-doubt", "drivers/iommu/rust_iommu/dma.rs", "    if flushed.is_err() {", "    if flushed.is_err() && len == 0 {",
+    Mutant("addresses-reused-in-doubt", f"{DRIVER}/dma.rs", "        Err(_) => domain.quarantine(pages as u64),", "        Err(_) => release_clean(domain, object),",
            "life", "kept back"),
     Mutant("overflow-not-restarted", f"{AMD}/events.rs", "            self.restart();\n", "            let _ = Self::restart;\n",
            "life", "events after an overflow"),
@@ -73,21 +94,21 @@ MUTANTS = [
     Mutant("memory-of-firmware-lost-at-load", f"{DRIVER}/iommu.rs", "if !has_driver && family.required(&dev, &rids)?.is_empty() {",
            "if !has_driver && (rids.len() > 9 || family.required(&dev, &rids)?.len() < 99) {", "required", "all the time"),
     Mutant("memory-of-firmware-elsewhere", f"{DRIVER}/attach.rs", "Some(_) => Err(EBUSY),", "Some(_) => Ok(()),", "required", "not attached"),
-    Mutant("short-masks-pass", f"{DRIVER}/ops.rs", "        last_ram().max(self.last_pluggable)\n", "        last_ram().min(self.last_pluggable).min(1)\n",
+    Mutant("short-masks-pass", f"{DRIVER}/dma_ops.rs", "        last_ram().max(self.last_pluggable)\n", "        last_ram().min(self.last_pluggable).min(1)\n",
            "masks", "what it is attached to"),
     Mutant("own-domain-kept", f"{DRIVER}/attach.rs", "        dev.set_state(State::Identity);\n", "        undo.clear();\n",
            "masks", "afterwards it is passed through", "vt-d"),
     Mutant("vtd-unmap-without-invalidation", f"{VTD}/unit.rs",
-           "        self.hw.flush_write_buffer()?;\n        self.invalidate(did, range)\n",
-           "        if range.last() == u64::MAX {\n            return self.invalidate(did, range);\n        }\n        self.hw.flush_write_buffer()\n",
+           "        self.hw.flush_write_buffer()?;\n        self.invalidate(did, span)\n",
+           "        if span.pages == u64::MAX {\n            return self.invalidate(did, span);\n        }\n        self.hw.flush_write_buffer()\n",
            "reach", "after unmap|after remap", "vt-d"),
-    Mutant("vtd-unmap-invalidates-another-domain", f"{VTD}/unit.rs", "_ => Descriptor::pages(did, block, true),",
-           "_ => Descriptor::pages(DomainId(did.0 ^ 1), block, true),", "reach", "after unmap|after remap", "vt-d"),
-    Mutant("vtd-first-stage-unmap-without-invalidation", f"{VTD}/unit.rs", "Mode::FirstStage => Descriptor::first_pages(did, block, true),",
-           "Mode::FirstStage => Descriptor::pages(did, block, true),", "commands", "first stage tables", "vt-d", "scalable-mode=on,fsts=on"),
-    Mutant("vtd-upper-levels-dropped", f"{VTD}/unit.rs", "_ => Descriptor::pages(did, block, true),", "_ => Descriptor::pages(did, block, false),",
+    Mutant("vtd-unmap-invalidates-another-domain", f"{VTD}/unit.rs", PAGES,
+           PAGES.replace("did,", "DomainId(did.0 ^ 1),"), "reach", "after unmap|after remap", "vt-d"),
+    Mutant("vtd-first-stage-unmap-without-invalidation", f"{VTD}/unit.rs", PAGES.replace("false => Descriptor::", "true => Descriptor::first_"),
+           PAGES.replace("false", "true"), "commands", "first stage tables", "vt-d", "scalable-mode=on,fsts=on"),
+    Mutant("vtd-upper-levels-dropped", f"{VTD}/unit.rs", PAGES, PAGES.replace(", true)", ", false)"),
            "commands", "upper levels", "vt-d"),
-    Mutant("vtd-map-without-invalidation", f"{VTD}/unit.rs", "if !self.caps().caching_mode {", "if !self.caps().caching_mode || range.last() > 0 {",
+    Mutant("vtd-map-without-invalidation", f"{VTD}/unit.rs", "if !self.caps().caching_mode {", "if !self.caps().caching_mode || span.pages > 0 {",
            "oracle", "each map and each unmap|after each of", "vt-d"),
     Mutant("vtd-entry-stays-cached", f"{VTD}/unit.rs", "            self.command(&[context, all])\n", "            let _ = context;\n            self.command(&[all])\n",
            "reach", "claimed", "vt-d"),
@@ -122,4 +143,10 @@ MUTANTS = [
         ("ari", "    on_link || a.id.rid.dev() == b.id.rid.dev()", "    (on_link && false) || a.id.rid.dev() == b.id.rid.dev()"),
         ("quirk-ignored", "            Some(true) => return Ok(()),", "            Some(true) => {}"),
     ]
+] + [
+    *(Mutant(f"slab-{name}", f"rust/iommu_core/slab/{file}", old, new, "host", test) for name, file, old, new, test in SLAB),
+    Mutant("commit-two-at-the-doorbell", "rust/iommu_core/commit.rs", "        if self.ringing.load() != 0 {\n            return None;\n        }\n        let open",
+           "        let open", "host", "slab::tests::interleave::each_command"),
+    Mutant("leaf-cache-of-another-chunk", "rust/iommu_core/pt/near.rs", "word >> PAGE_BITS == iova >> TAG_SHIFT", "word >> PAGE_BITS <= iova >> TAG_SHIFT",
+           "host", "pt::tests::a_cache"),
 ]

@@ -91,10 +91,7 @@ pub(crate) fn pages_around(at: u64, len: usize) -> Result<(u64, u32)> {
         return Err(EINVAL);
     }
     // CAST (both): a mapping has some million pages at most.
-    Ok((
-        offset,
-        (offset + len as u64).div_ceil(PAGE_SIZE) as u32,
-    ))
+    Ok((offset, (offset + len as u64).div_ceil(PAGE_SIZE) as u32))
 }
 
 /// `pages` pages from `first` on.

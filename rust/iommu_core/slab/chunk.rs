@@ -73,6 +73,12 @@ mod place {
     pub(super) const HOME: u64 = 2;
 }
 
+/// Bits of a word that were taken from a chunk that is used for something else by now.
+pub(super) struct Taken {
+    pub(super) word: usize,
+    pub(super) bits: u64,
+}
+
 /// A chunk's descriptor. It stays for the life of the space, so that a stale reference to it is
 /// harmless.
 pub struct Chunk<E: Env> {
@@ -151,8 +157,11 @@ impl<E: Env> Chunk<E> {
 
     /// Takes the first group with free objects from word `from` on: its number and the objects.
     ///
-    /// [`None`]: there are none, or the chunk has changed its use.
-    pub(super) fn take_group(&self, order: u32, from: usize) -> Option<(u32, u32)> {
+    /// # Errors
+    ///
+    /// There are none; or the chunk has changed its use, and bits of a word are taken that the caller is
+    /// to give back.
+    pub(super) fn take_group(&self, order: u32, from: usize) -> Result<(u32, u32), Option<Taken>> {
         for i in 0..WORDS {
             let w = from.wrapping_add(i) & (WORDS - 1);
             let word = self.word(w);
@@ -170,18 +179,21 @@ impl<E: Env> Chunk<E> {
             // ORDERING: the state is looked at after the objects were taken, and does not change
             // while they are.
             if self.used_for() != (Use::Objects { order }) {
-                word.or(got);
-                return None;
+                return Err(Some(Taken { word: w, bits: got }));
             }
             // CAST: 7 at most.
             let group = (w as u32).wrapping_mul(2).wrapping_add(half / GROUP);
-            return Some((group, (got >> half) as u32));
+            return Ok((group, (got >> half) as u32));
         }
-        None
+        Err(None)
     }
 
     /// Takes one object whose number is below `end`.
-    pub(super) fn take_one(&self, order: u32, end: u32) -> Option<u32> {
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chunk::take_group`].
+    pub(super) fn take_one(&self, order: u32, end: u32) -> Result<u32, Option<Taken>> {
         for w in 0..WORDS {
             // CAST: 448 at most.
             let first = (w as u32).wrapping_mul(64);
@@ -200,13 +212,12 @@ impl<E: Env> Chunk<E> {
                     continue;
                 }
                 if self.used_for() != (Use::Objects { order }) {
-                    word.or(bit);
-                    return None;
+                    return Err(Some(Taken { word: w, bits: bit }));
                 }
-                return Some(first.wrapping_add(bit.trailing_zeros()));
+                return Ok(first.wrapping_add(bit.trailing_zeros()));
             }
         }
-        None
+        Err(None)
     }
 
     /// Takes exactly these objects, or none of them.
@@ -261,9 +272,12 @@ impl<E: Env> Chunk<E> {
         self.state.store(used_for.to_word());
         if let Use::Objects { order } = used_for {
             self.place.store(place::HOME);
-            // ORDERING: who sees a free object sees what it is.
+            // ORDERING: who sees a free object sees what it is. Words without objects are zero by now;
+            // once all others are there the chunk may be another CPU's.
             for (i, w) in self.free.iter().enumerate() {
-                w.store(full(order, i));
+                if full(order, i) != 0 {
+                    w.swap(full(order, i));
+                }
             }
         }
     }

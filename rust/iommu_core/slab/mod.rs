@@ -281,8 +281,9 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             if chunk.leave() {
                 self.list(c, chunk);
             }
-            if let Some(number) = object {
-                return Some(number_of(c, order, number));
+            match object {
+                Ok(number) => return Some(number_of(c, order, number)),
+                Err(taken) => self.put_back(c, chunk, taken),
             }
         }
         None

@@ -23,6 +23,8 @@ use super::{
 
 /// Chunks of a node; a larger run takes whole nodes.
 const NODE: u32 = 64;
+/// Empty chunks that one call takes out of use.
+const GATHER: usize = 16;
 /// The largest run: a region.
 const MOST: u32 = 4096;
 
@@ -97,12 +99,13 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         Ok(())
     }
 
-    /// Takes empty chunks out of use, so that they can be part of runs: 64 of them at most. Their leaf
+    /// Takes empty chunks out of use, so that they can be part of runs: [`GATHER`] of them at most, as calls are to
+    /// stay short; the next call goes on. Their leaf
     /// tables stay where they are.
     #[cold]
     fn gather(&self, last: u32) -> bool {
         let mut any = false;
-        for _ in 0..64 {
+        for _ in 0..GATHER {
             let Some(c) = self.tree.find(super::Class::EMPTY, 0, last) else {
                 break;
             };

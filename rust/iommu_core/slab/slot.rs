@@ -5,6 +5,7 @@
 use super::{
     chunk::{
         Chunk,
+        Taken,
         Use,
         GROUP, //
     },
@@ -216,7 +217,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         order: u32,
         from: usize,
     ) -> Option<u64> {
-        let (group, objects) = chunk.take_group(order, from)?;
+        let taken = chunk.take_group(order, from);
+        let (group, objects) = taken.map_err(|t| self.put_back(c, chunk, t)).ok()?;
         let (global, shift) = group_of(c, order, group);
         let first = objects.trailing_zeros();
         let rest = objects & objects.wrapping_sub(1);
@@ -227,6 +229,15 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         // CAST: 7 at most.
         slot.set_home(c, (group >> 1) as usize);
         Some(global.wrapping_mul(u64::from(GROUP)) | u64::from(shift.wrapping_add(first)))
+    }
+
+    /// Gives back what was taken from a chunk that has changed its use.
+    pub(super) fn put_back(&self, c: u32, chunk: &Chunk<E>, taken: Option<Taken>) {
+        let Some(t) = taken else { return };
+        // Its order does not change while its bits are here.
+        if let Use::Objects { order } = chunk.used_for() {
+            let _ = self.give(c, chunk, order, t.word, t.bits);
+        }
     }
 
     fn give_group(&self, c: u32, chunk: &Chunk<E>, order: u32, group: u32, objects: u32) {
@@ -321,8 +332,9 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                 let Some(chunk) = self.tree.chunk(c).filter(|_| (first..=last).contains(&c)) else {
                     continue;
                 };
-                if let Some(object) = chunk.take_one(order, super::PAGES) {
-                    return Some(number_of(c, order, object));
+                match chunk.take_one(order, super::PAGES) {
+                    Ok(object) => return Some(number_of(c, order, object)),
+                    Err(taken) => self.put_back(c, chunk, taken),
                 }
             }
         }

@@ -18,6 +18,8 @@ use crate::addr::Range;
 use proptest::prelude::*;
 
 mod churn;
+mod interleave;
+mod threads;
 
 /// The standard library's parts.
 pub(crate) struct Std;
