@@ -29,7 +29,8 @@ UNMAP_FLUSH = "                return u.after_unmap(domain.id(), span);"
 NO_UNMAP_FLUSH = (UNMAP_FLUSH, "                return if span.pages == u64::MAX { u.after_unmap(domain.id(), span) } else { Ok(()) };")
 
 # A VT-d descriptor for pages.
-PAGES = "            false => Descriptor::pages(did, Block::new(first, lg2), true),"
+PAGES = "            false => Descriptor::pages(did, Block::new(first, lg2), leaf_only),"
+UNMAP = "        self.invalidate(did, span, true)\n"
 
 # The allocator's invariants: what is broken, and the host test that notices.
 SLAB = [
@@ -99,14 +100,13 @@ MUTANTS = [
     Mutant("own-domain-kept", f"{DRIVER}/attach.rs", "        dev.set_state(State::Identity);\n", "        undo.clear();\n",
            "masks", "afterwards it is passed through", "vt-d"),
     Mutant("vtd-unmap-without-invalidation", f"{VTD}/unit.rs",
-           "        self.hw.flush_write_buffer()?;\n        self.invalidate(did, span)\n",
-           "        if span.pages == u64::MAX {\n            return self.invalidate(did, span);\n        }\n        self.hw.flush_write_buffer()\n",
+           UNMAP, f"        if span.pages != u64::MAX {{\n            return Ok(());\n        }}\n{UNMAP}",
            "reach", "after unmap|after remap", "vt-d"),
     Mutant("vtd-unmap-invalidates-another-domain", f"{VTD}/unit.rs", PAGES,
            PAGES.replace("did,", "DomainId(did.0 ^ 1),"), "reach", "after unmap|after remap", "vt-d"),
     Mutant("vtd-first-stage-unmap-without-invalidation", f"{VTD}/unit.rs", PAGES.replace("false => Descriptor::", "true => Descriptor::first_"),
            PAGES.replace("false", "true"), "commands", "first stage tables", "vt-d", "scalable-mode=on,fsts=on"),
-    Mutant("vtd-upper-levels-dropped", f"{VTD}/unit.rs", PAGES, PAGES.replace(", true)", ", false)"),
+    Mutant("vtd-upper-levels-dropped", f"{VTD}/unit.rs", UNMAP, UNMAP.replace("true", "false"),
            "commands", "upper levels", "vt-d"),
     Mutant("vtd-map-without-invalidation", f"{VTD}/unit.rs", "if !self.caps().caching_mode {", "if !self.caps().caching_mode || span.pages > 0 {",
            "oracle", "each map and each unmap|after each of", "vt-d"),

@@ -14,6 +14,7 @@ use iommu_core::{
     },
     pt::Format,
     slab::{
+        self,
         Use,
         CHUNK_SHIFT,
         MOST_PAGES, //
@@ -67,6 +68,8 @@ pub(crate) trait Flush<F: Format> {
     fn after_map(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
     /// [`Self::after_unmap`] where it is called from a short path.
     fn after_unmap_inline(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
+    /// Drops everything that units hold of a domain, walk caches included.
+    fn forget(&self, domain: &PagingDomain<F>) -> Result;
     /// Makes pages unreachable before it returns.
     fn after_unmap(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
 }
@@ -257,7 +260,7 @@ fn give_up<F: Format>(
         Use::Objects { .. } => match domain.clear(object, None) {
             Ok(n) => release(unit, domain, object, n),
             // Nothing was written.
-            Err(_) => release_clean(domain, object),
+            Err(_) => _ = release_clean(domain, object),
         },
         // CAST: usize is not wider than u64.
         _ => release_run(unit, domain, object, object.iova, pages as u64 * PAGE_SIZE),
@@ -384,8 +387,47 @@ fn release_page<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, objec
     {
         return domain.quarantine(1);
     }
-    if let Some(Err(e)) = domain.space().map(|space| space.free_page(object)) {
-        report(object.iova, Mismatch::Wild(e));
+    match domain.space().map(|space| space.free_page(object)) {
+        Some(Err(e)) => _ = report(object.iova, Mismatch::Wild(e)),
+        Some(Ok(true)) => reclaim(unit, domain),
+        _ => {}
+    }
+}
+
+/// Empty chunks that keep their leaf tables, for the next that need one.
+const KEPT: u64 = 64;
+/// Chunks that one call gives back: enough to keep up, few enough to stay short.
+const RECLAIMED: usize = 2;
+
+/// Gives leaf tables back where too many are empty: taken out of the tree, forgotten by every unit, then
+/// freed.
+#[cold]
+fn reclaim<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) {
+    let Some(space) = domain.space() else { return };
+    if space.empty_chunks() <= KEPT {
+        return;
+    }
+    let mut taken = [None; RECLAIMED];
+    let mut any = false;
+    for slot in taken.iter_mut() {
+        let Some((chunk, leaf)) = space.reclaim(0) else {
+            break;
+        };
+        let table = (leaf != 0).then(|| domain.detach(chunk)).flatten();
+        any |= table.is_some();
+        *slot = Some((chunk, table));
+    }
+    // Walk caches, too. What cannot be invalidated is never used again.
+    if any && unit.forget(domain).is_err() {
+        let chunks = taken.iter().flatten().count();
+        // CAST (both): 2 at most; u32 to u64 never loses a bit.
+        return domain.quarantine(chunks as u64 * u64::from(slab::PAGES));
+    }
+    for (chunk, table) in taken.into_iter().flatten() {
+        if let Some(table) = table {
+            domain.free_table(table);
+        }
+        space.reclaimed(chunk);
     }
 }
 
@@ -398,17 +440,23 @@ pub(crate) fn release<F: Format>(
     pages: usize,
 ) {
     match unit.after_unmap_inline(domain, span(object.iova, pages)) {
-        Ok(()) => release_clean(domain, object),
+        Ok(()) => {
+            if release_clean(domain, object) {
+                reclaim(unit, domain);
+            }
+        }
         // CAST: usize is not wider than u64.
         Err(_) => domain.quarantine(pages as u64),
     }
 }
 
-/// Gives an object back that no unit has translations of.
+/// Gives an object back that no unit has translations of. `true`: its chunk is empty now.
 #[inline]
-pub(crate) fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) {
-    if let Some(Err(e)) = domain.space().map(|space| space.free(object)) {
-        report(object.iova, Mismatch::Wild(e));
+pub(crate) fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) -> bool {
+    match domain.space().map(|space| space.free(object)) {
+        Some(Ok(empty)) => empty,
+        Some(Err(e)) => report(object.iova, Mismatch::Wild(e)),
+        None => false,
     }
 }
 
@@ -461,7 +509,7 @@ fn release_run<F: Format>(
         done += u.bytes.max(PAGE_SIZE);
     }
     match cleared.map_or(Ok(()), |c| unit.after_unmap(domain, PageSpan::of(&c))) {
-        Ok(()) => release_clean(domain, object),
+        Ok(()) => _ = release_clean(domain, object),
         Err(_) => {
             if let Some(c) = cleared {
                 pr_debug!("quarantined {}\n", Show(c));

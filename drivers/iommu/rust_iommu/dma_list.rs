@@ -181,7 +181,7 @@ fn back_out<F: Format>(
     match domain.clear(object, Some(pages.max(1))) {
         // A device may have looked at them.
         Ok(n) => release(unit, domain, object, n),
-        Err(_) => release_clean(domain, object),
+        Err(_) => _ = release_clean(domain, object),
     }
 }
 

@@ -44,7 +44,8 @@ impl TableMem for Tables {
 
     #[inline]
     fn free(&self, table: TablePage) {
-        // SAFETY: the core crate frees a table either before anyone else has seen it, or with the
+        // SAFETY: the core crate frees a table before anyone else has seen it; the driver frees one that
+        // was taken out of its tree and that every unit has been told to forget; or it goes with the
         // whole tree of a domain that no device entry refers to and whose translations have been
         // invalidated (`Iommu::leave` does that before a device is counted off).
         unsafe { table.free() }

@@ -203,10 +203,8 @@ impl<F: Family> Iommu<F> {
 
     /// Drops everything that units hold of a domain.
     pub(crate) fn flush_domain(&self, domain: &Domain<F>) {
-        for u in self.users(domain) {
-            // A failure marks the unit broken, which is reported there.
-            let _ = u.invalidate_domain(domain.id());
-        }
+        // A failure marks the unit broken, which is reported there.
+        let _ = self.forget(domain);
     }
 }
 
@@ -236,6 +234,14 @@ impl<F: Family> Flush<F::Format> for Iommu<F> {
             }
         }
         self.after_unmap(domain, span)
+    }
+
+    fn forget(&self, domain: &Domain<F>) -> Result {
+        let mut result = Ok(());
+        for u in self.users(domain) {
+            result = u.invalidate_domain(domain.id()).and(result);
+        }
+        result
     }
 
     #[inline(never)]

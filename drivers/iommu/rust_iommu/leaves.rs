@@ -172,6 +172,18 @@ impl<F: Format> PagingDomain<F> {
         Ok(count)
     }
 
+    /// Takes the leaf table of a chunk that is nobody's out of the tree. It is freed once every unit has
+    /// forgotten it.
+    pub(crate) fn detach(&self, chunk: u32) -> Option<TablePage> {
+        let iova = Iova(u64::from(chunk) << CHUNK_SHIFT);
+        leaf::detach::<F, _>(&self.tables(Gfp::Atomic), self.root, iova)
+    }
+
+    /// Frees a table from [`Self::detach`].
+    pub(crate) fn free_table(&self, table: TablePage) {
+        self.tables(Gfp::Atomic).free(table);
+    }
+
     /// Says that a driver has unmapped less than it mapped. The rest goes, too.
     #[cold]
     pub(crate) fn report_partial(&self, iova: u64, pages: usize) {

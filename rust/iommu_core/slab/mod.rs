@@ -136,8 +136,8 @@ pub struct Space<E: Env, S> {
     /// Not zero once a request has found the lower 4 GiB full: others with longer addresses leave
     /// what is there to those without.
     high: E::Word,
-    /// Chunks that became empty, since the space was made.
-    emptied: E::Word,
+    /// Chunks that are listed as empty.
+    empty: E::Word,
 }
 
 impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
@@ -154,7 +154,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             tree: Tree::new(chunks),
             slots,
             high: E::Word::new(0),
-            emptied: E::Word::new(0),
+            empty: E::Word::new(0),
         };
         // Address 0 looks like no address to too many drivers.
         space.withdraw(0, 1)?;
@@ -360,13 +360,14 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         })
     }
 
-    /// Gives an object back, whose pages no unit can reach any more.
+    /// Gives an object back, whose pages no unit can reach any more. `true`: its chunk is empty now, which
+    /// is the time to look whether there are too many (see [`Space::reclaim`]).
     ///
     /// # Errors
     ///
     /// [`Wild::Free`]: it has been given back already; nothing is changed.
     #[inline(always)]
-    pub fn free(&self, object: &Object<'_, E>) -> Result<(), Wild> {
+    pub fn free(&self, object: &Object<'_, E>) -> Result<bool, Wild> {
         // CAST: 18 bits.
         let c = (object.iova >> CHUNK_SHIFT) as u32;
         match object.used_for {
@@ -392,7 +393,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     ///
     /// As there.
     #[inline(always)]
-    pub fn free_page(&self, object: &Object<'_, E>) -> Result<(), Wild> {
+    pub fn free_page(&self, object: &Object<'_, E>) -> Result<bool, Wild> {
         // CAST (both): 18 bits; 7 at most.
         let c = (object.iova >> CHUNK_SHIFT) as u32;
         let word = (object.number >> 6) as usize;
@@ -414,7 +415,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         order: u32,
         word: usize,
         bits: u64,
-    ) -> Result<(), Wild> {
+    ) -> Result<bool, Wild> {
         let before = chunk.give(word, bits);
         if before & bits != 0 {
             return Err(Wild::Free);
@@ -422,10 +423,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         if chunk.claim_listing() {
             self.list(c, chunk);
         }
-        if before | bits == chunk::full(order, word) {
-            self.note_empty(c, chunk, order);
-        }
-        Ok(())
+        Ok(before | bits == chunk::full(order, word) && self.note_empty(c, chunk, order))
     }
 
     /// Lists a chunk that has free objects and that nobody takes from.
@@ -436,13 +434,34 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         }
     }
 
-    #[cold]
-    fn note_empty(&self, c: u32, chunk: &Chunk<E>, order: u32) {
-        if chunk.is_empty(order) {
-            let before = self.emptied.load();
-            self.emptied.store(before.wrapping_add(1));
-            self.tree.list(Class::EMPTY, c);
+    /// Lists a chunk as empty, and counts it.
+    fn list_empty(&self, c: u32) {
+        if self.tree.list(Class::EMPTY, c) {
+            self.count_empty(1);
         }
+    }
+
+    /// Takes a chunk off the list of empty ones, and counts it off.
+    fn unlist_empty(&self, c: u32) {
+        if self.tree.unlist(Class::EMPTY, c) {
+            self.count_empty(u64::MAX);
+        }
+    }
+
+    fn count_empty(&self, more: u64) {
+        let mut now = self.empty.load();
+        while let Err(other) = self.empty.cas(now, now.wrapping_add(more)) {
+            now = other;
+        }
+    }
+
+    #[cold]
+    fn note_empty(&self, c: u32, chunk: &Chunk<E>, order: u32) -> bool {
+        let empty = chunk.is_empty(order);
+        if empty {
+            self.list_empty(c);
+        }
+        empty
     }
 }
 

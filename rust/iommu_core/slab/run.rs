@@ -91,12 +91,12 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         })
     }
 
-    pub(super) fn free_run(&self, c: u32, chunk: &Chunk<E>, chunks: u32) -> Result<(), Wild> {
+    pub(super) fn free_run(&self, c: u32, chunk: &Chunk<E>, chunks: u32) -> Result<bool, Wild> {
         if !chunk.end(Use::Run { chunks }) {
             return Err(Wild::Free);
         }
         self.tree.give_run(c, taken(chunks));
-        Ok(())
+        Ok(false)
     }
 
     /// Takes empty chunks out of use, so that they can be part of runs: [`GATHER`] of them at most, as calls are to
@@ -145,9 +145,10 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         self.tree.give_unused(c, 1u64.wrapping_shl(c & 63));
     }
 
-    /// Chunks that became empty, all in all: a hint for when to look for them.
-    pub fn emptied(&self) -> u64 {
-        self.emptied.load()
+    /// Chunks that are listed as empty: most are, and all that are empty are listed.
+    #[inline]
+    pub fn empty_chunks(&self) -> u64 {
+        self.empty.load()
     }
 }
 

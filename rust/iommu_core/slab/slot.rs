@@ -288,14 +288,14 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     /// Takes a chunk whose objects are all free, with its leaf table.
     pub(super) fn take_empty(&self, c: u32) -> Option<&Chunk<E>> {
         let chunk = self.tree.chunk(c)?;
-        self.tree.unlist(Class::EMPTY, c);
+        self.unlist_empty(c);
         let Use::Objects { order } = chunk.used_for() else {
             return None;
         };
         if !chunk.take_all(order) {
             // Someone may have freed the last object before it was taken off the list.
             if chunk.is_empty(order) {
-                self.tree.list(Class::EMPTY, c);
+                self.list_empty(c);
             }
             return None;
         }

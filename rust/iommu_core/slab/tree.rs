@@ -193,26 +193,26 @@ impl<E: Env> Tree<E> {
         node.below(path(chunk).2).get_or_make(Chunk::new)
     }
 
-    /// Lists chunks of one node.
-    pub(super) fn list_bits(&self, class: Class, chunk: u32, mask: u64) {
+    /// Lists chunks of one node; those that were listed before.
+    pub(super) fn list_bits(&self, class: Class, chunk: u32, mask: u64) -> u64 {
         let (a, b, _) = path(chunk);
         let Some((region, node)) = self.node(chunk) else {
-            return;
+            return mask;
         };
-        if node.word(class).or(mask) == 0 && region.word(class).or(bit(b)) == 0 {
+        let before = node.word(class).or(mask);
+        if before == 0 && region.word(class).or(bit(b)) == 0 {
             self.root.word(class).or(bit(a));
         }
+        before
     }
 
-    /// Lists a chunk.
-    pub(super) fn list(&self, class: Class, chunk: u32) {
+    /// Lists a chunk. `true`: it was not, and this call has done it.
+    pub(super) fn list(&self, class: Class, chunk: u32) -> bool {
         let (_, _, c) = path(chunk);
         let listed = self
             .node(chunk)
             .is_none_or(|(_, node)| node.word(class).load() & bit(c) != 0);
-        if !listed {
-            self.list_bits(class, chunk, bit(c));
-        }
+        !listed && self.list_bits(class, chunk, bit(c)) & bit(c) == 0
     }
 
     /// Clears the bits above a node's word that has become zero.

@@ -228,12 +228,11 @@ impl Unit {
         self.queue.run(&self.hw, commands)
     }
 
-    /// Drops cached translations of pages of a domain.
+    /// Drops cached translations of pages of a domain, and with `upper` what leads to them.
     #[inline(always)]
-    fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
-        // Tables are not freed while translations by them may be cached, so leaves are enough.
+    fn invalidate(&self, did: DomainId, span: PageSpan, upper: bool) -> Result {
         let of =
-            |(first, lg2)| Command::invalidate_iommu_pages(did, Pages::block(first, lg2), false);
+            |(first, lg2)| Command::invalidate_iommu_pages(did, Pages::block(first, lg2), upper);
         match span.one_block(1 << 40) {
             Some(lg2) => self.queue.run_one(&self.hw, of((span.first, lg2))),
             None => self.invalidate_more(did, span, of),
@@ -269,7 +268,7 @@ impl Unit {
             (None, _) => self.command(&[first, second]),
             (Some(third), None) => self.command(&[first, second, third]),
             // Not at a multiple of their size.
-            _ => self.command(&[Command::invalidate_iommu_pages(did, Pages::ALL, false)]),
+            _ => self.invalidate_all_of(did),
         }
     }
 
@@ -431,12 +430,14 @@ impl family::Unit for Unit {
         if !self.np_cache {
             return Ok(());
         }
-        self.queue.mapped(self.invalidate(did, span))
+        // Absent entries of upper levels may be cached, too, and are new ones by now.
+        self.queue.mapped(self.invalidate(did, span, true))
     }
 
     #[inline(always)]
     fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
-        self.invalidate(did, span)
+        // Tables are not freed while what leads to them may be cached, so leaves are enough.
+        self.invalidate(did, span, false)
     }
 
     fn invalidate_domain(&self, did: DomainId) -> Result {

@@ -239,34 +239,33 @@ impl Unit {
         }
     }
 
-    /// Drops cached translations of pages of a domain.
+    /// Drops cached translations of pages of a domain, and with `!leaf_only` what leads to them.
     #[inline(always)]
-    fn invalidate(&self, did: DomainId, span: PageSpan) -> Result {
+    fn invalidate(&self, did: DomainId, span: PageSpan, leaf_only: bool) -> Result {
         match span.one_block(self.block_limit) {
             Some(lg2) => {
-                let command = Self::pages(self.first_stage, did, span.first, lg2);
+                let command = self.pages(did, span.first, lg2, leaf_only);
                 self.queue.run_one(&self.hw, command)
             }
-            None => self.invalidate_more(did, span),
+            None => self.invalidate_more(did, span, leaf_only),
         }
     }
 
     #[inline]
-    fn pages(first_stage: bool, did: DomainId, first: u64, lg2: u32) -> Descriptor {
-        // Tables are not freed while translations by them may be cached, so leaves are enough.
-        match first_stage {
-            true => Descriptor::first_pages(did, Block::new(first, lg2), true),
-            false => Descriptor::pages(did, Block::new(first, lg2), true),
+    fn pages(&self, did: DomainId, first: u64, lg2: u32, leaf_only: bool) -> Descriptor {
+        match self.first_stage {
+            true => Descriptor::first_pages(did, Block::new(first, lg2), leaf_only),
+            false => Descriptor::pages(did, Block::new(first, lg2), leaf_only),
         }
     }
 
     #[inline(never)]
-    fn invalidate_more(&self, did: DomainId, span: PageSpan) -> Result {
+    fn invalidate_more(&self, did: DomainId, span: PageSpan, leaf_only: bool) -> Result {
         let caps = self.caps();
         if !caps.page_selective {
             return self.invalidate_domain(did);
         }
-        let of = |(first, lg2)| Self::pages(self.first_stage, did, first, lg2);
+        let of = |(first, lg2)| self.pages(did, first, lg2, leaf_only);
         let mut blocks = span.blocks(caps.max_mask);
         let Some(first) = blocks.next() else {
             return Ok(());
@@ -399,13 +398,15 @@ impl family::Unit for Unit {
         if !self.caps().caching_mode {
             return self.hw.flush_write_buffer();
         }
-        self.queue.mapped(self.invalidate(did, span))
+        // Absent entries of upper levels may be cached, too (D51397-016, 6.1), and are new ones by now.
+        self.queue.mapped(self.invalidate(did, span, false))
     }
 
     #[inline(always)]
     fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
         self.hw.flush_write_buffer()?;
-        self.invalidate(did, span)
+        // Tables are not freed while what leads to them may be cached, so leaves are enough.
+        self.invalidate(did, span, true)
     }
 
     fn invalidate_domain(&self, did: DomainId) -> Result {

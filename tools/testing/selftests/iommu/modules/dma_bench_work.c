@@ -316,6 +316,8 @@ int work_live(struct bench *b, u32 most)
 	unmap_all(b, nr);
 	snprintf(name, sizeof(name), "live_%u_end", nr);
 	report(b, name);
+	memory(&used[1], &tables[1]);
+	say(b, "COUNT %s table_bytes %llu\n", name, tables[1] - tables[0]);
 	return 0;
 }
 
