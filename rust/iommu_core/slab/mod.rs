@@ -18,7 +18,8 @@
 //!
 //! Lists are searched in at most 64 steps a level, three levels ([`tree`]); a refill tries at most
 //! [`REFILL_TRIES`] chunks that turn out to have nothing; a run looks at [`tree::Tree::MOST_NODES`]
-//! nodes. When a zone is full, each CPU's slots are looked at once.
+//! nodes. When a zone is full, what all CPUs hold in reserve is given back, once until someone takes a
+//! reserve again.
 
 macro_rules! item {
     // The item of an array of known, non-zero size; the caller masks the index.
@@ -136,6 +137,8 @@ pub struct Space<E: Env, S> {
     /// Not zero once a request has found the lower 4 GiB full: others with longer addresses leave
     /// what is there to those without.
     high: E::Word,
+    /// Not zero: slots may hold objects, or chunks be homes, since the last drain.
+    stocked: E::Word,
     /// Chunks that are listed as empty.
     empty: E::Word,
 }
@@ -154,6 +157,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             tree: Tree::new(chunks),
             slots,
             high: E::Word::new(0),
+            stocked: E::Word::new(0),
             empty: E::Word::new(0),
         };
         // Address 0 looks like no address to too many drivers.
@@ -225,8 +229,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         self.alloc_slowly(cpu, order, limit, high)
     }
 
-    /// Where a slot has nothing: the other zone, single objects below odd limits, other CPUs' slots,
-    /// larger objects.
+    /// Where a slot has nothing: the other zone, single objects below odd limits, larger
+    /// objects, other CPUs' reserves.
     #[cold]
     fn alloc_slowly(
         &self,
@@ -259,13 +263,20 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             (wide, LAST_LOW.saturating_add(1), last),
             (true, 0, last.min(LAST_LOW)),
         ];
-        for (_, first, last) in zones.iter().filter(|z| z.0) {
-            for order in order..9 {
-                let one = self
-                    .take_single(order, *first, *last)
-                    .or_else(|| self.steal(order, *first, *last));
-                if let Some(object) = one.and_then(|n| self.object_at(n, order)) {
-                    return Ok(object);
+        // What other CPUs hold in reserve goes back to the lists, once.
+        for again in [false, true] {
+            if again {
+                if self.stocked.swap(0) == 0 {
+                    break;
+                }
+                self.drain();
+            }
+            for (_, first, last) in zones.iter().filter(|z| z.0) {
+                for order in order..9 {
+                    let one = self.take_single(order, *first, *last);
+                    if let Some(object) = one.and_then(|n| self.object_at(n, order)) {
+                        return Ok(object);
+                    }
                 }
             }
         }

@@ -228,6 +228,10 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         }
         // CAST: 7 at most.
         slot.set_home(c, (group >> 1) as usize);
+        // ORDERING: after the objects are there; who drains clears this first.
+        if self.stocked.load() == 0 {
+            self.stocked.store(1);
+        }
         Some(global.wrapping_mul(u64::from(GROUP)) | u64::from(shift.wrapping_add(first)))
     }
 
@@ -303,46 +307,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         Some(chunk)
     }
 
-    /// Takes an object of what other CPUs hold in reserve.
-    #[cold]
-    pub(super) fn steal(&self, order: u32, first: u32, last: u32) -> Option<u64> {
-        for cpu in self.slots.as_ref() {
-            for high in [false, true] {
-                let slot = cpu.slot(high, order);
-                if let Some((global, objects)) = slot.empty() {
-                    let number =
-                        global.wrapping_mul(u64::from(GROUP)) | u64::from(objects.trailing_zeros());
-                    // CAST: 18 bits.
-                    let c = (number >> 9u32.saturating_sub(order)) as u32;
-                    let mine = (first..=last).contains(&c);
-                    self.give_stolen(
-                        global,
-                        order,
-                        if mine {
-                            objects & objects.wrapping_sub(1)
-                        } else {
-                            objects
-                        },
-                    );
-                    if mine {
-                        return Some(number);
-                    }
-                }
-                let Some((c, _)) = slot.home() else { continue };
-                let Some(chunk) = self.tree.chunk(c).filter(|_| (first..=last).contains(&c)) else {
-                    continue;
-                };
-                match chunk.take_one(order, super::PAGES) {
-                    Ok(object) => return Some(number_of(c, order, object)),
-                    Err(taken) => self.put_back(c, chunk, taken),
-                }
-            }
-        }
-        None
-    }
-
     /// Gives objects of a slot back to their chunk.
-    fn give_stolen(&self, global: u64, order: u32, objects: u32) {
+    fn give_reserve(&self, global: u64, order: u32, objects: u32) {
         let first = global.wrapping_mul(u64::from(GROUP));
         let per_chunk = 9u32.saturating_sub(order);
         let mut left = objects;
@@ -360,12 +326,12 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         }
     }
 
-    /// Gives back what this CPU's slots hold, and leaves its homes.
+    /// Gives back what all CPUs hold in reserve, and leaves their homes.
     pub fn drain(&self) {
         for cpu in self.slots.as_ref() {
             for (order, slot) in cpu.all() {
                 if let Some((global, objects)) = slot.empty() {
-                    self.give_stolen(global, order, objects);
+                    self.give_reserve(global, order, objects);
                 }
                 self.leave_home(slot);
             }

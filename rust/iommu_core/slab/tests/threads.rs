@@ -185,11 +185,15 @@ fn no_call_takes_many_steps() {
         }
         for i in (0..live.len()).rev().step_by(2) {
             let iova = live.swap_remove(i);
-            call(&mut || s.free(&s.object(iova).unwrap()).unwrap());
+            call(&mut || {
+                s.free(&s.object(iova).unwrap()).unwrap();
+            });
         }
     }
     for iova in live {
-        call(&mut || s.free(&s.object(iova).unwrap()).unwrap());
+        call(&mut || {
+            s.free(&s.object(iova).unwrap()).unwrap();
+        });
     }
     assert!(most < MOST_STEPS, "{most}");
 }
