@@ -36,7 +36,8 @@ UNMAP = "        self.invalidate(did, span, true)\n"
 SLAB = [
     ("object-stays-free", "slot.rs", "match self.objects.cas(now, now & now.wrapping_sub(1)) {", "match self.objects.cas(now, now) {", "slab::tests::as_a_map"),
     ("free-is-lost", "chunk.rs", "        self.word(word).or(bits)\n", "        self.word(word).load() & !bits\n", "slab::tests::as_a_map"),
-    ("limit-is-ignored", "mod.rs", "                if last <= limit {", "                if last <= limit || order > 0 {", "slab::tests::limits"),
+    ("limit-is-doubled", "mod.rs", "let end = limit.saturating_add(1) >> CHUNK_SHIFT;", "let end = limit.saturating_add(1) >> (CHUNK_SHIFT - 1);",
+     "slab::tests::threads::many"),
     ("claim-takes-nothing", "chunk.rs", "            let taken = word.and(!bit) & bit != 0;", "            let taken = word.load() & bit != 0;", "slab::tests::claims"),
     ("runs-anywhere", "search.rs", "let lg2 = count.next_power_of_two().trailing_zeros();\n        let class = if", "let lg2 = 0;\n        let class = if",
      "slab::tests::runs"),
@@ -46,7 +47,7 @@ SLAB = [
     ("reserves-stay-where-they-are", "mod.rs", "                if self.stocked.swap(0) == 0 {", "                if self.stocked.swap(0) != u64::MAX {", "slab::tests::a_small_space"),
     ("long-call", "run.rs", "const GATHER: usize = 16;", "const GATHER: usize = 4096;", "slab::tests::threads::no_call"),
     ("free-looks-before-it-gives", "chunk.rs", "        self.place.swap(place::NOWHERE);\n        self.has_free() && self.claim_listing()",
-     "        let has_free = self.has_free();\n        self.place.swap(place::NOWHERE);\n        has_free && self.claim_listing()", "slab::tests::interleave::what"),
+     "        let has_free = self.has_free();\n        self.place.swap(place::NOWHERE);\n        has_free && self.claim_listing()", "slab::tests::interleave::what_is_freed"),
     ("bit-above-is-cleared-for-good", "tree.rs", "        if node.word(class).load() != 0 {\n            if region", "        if node.word(class).load() == u64::MAX {\n            if region",
      "slab::tests::interleave::a_list"),
 ]

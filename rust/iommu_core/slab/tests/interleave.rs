@@ -188,6 +188,20 @@ fn two_frees_of_one_chunk_leave_it_empty() {
 }
 
 #[test]
+fn what_is_freed_while_its_home_is_left_is_found() {
+    explore(3, || {
+        let s = space(2);
+        let first = take(&s, 0, 256)[0].0;
+        take(&s, 0, 256);
+        let other = s.clone();
+        let t = thread::spawn(move || give(&other, first));
+        s.drain();
+        t.join().unwrap();
+        assert_eq!(take(&s, 1, 256), [(first, 256)]);
+    });
+}
+
+#[test]
 fn a_reserve_is_taken_once() {
     explore(2, || {
         let s = space(2);
