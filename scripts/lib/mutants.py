@@ -82,7 +82,7 @@ MUTANTS = [
            "if known.is_empty() {\n                    *known = compute(self.policy, firmware_alias)?;\n                }", "shuffle", "steps under I/O"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
            "life", "plan"),
-    Mutant("addresses-reused-in-doubt", f"{DRIVER}/dma.rs", "        Err(_) => domain.quarantine(pages as u64),", "        Err(_) => _ = release_clean(domain, object),",
+    Mutant("addresses-reused-in-doubt", f"{DRIVER}/iommu.rs", UNMAP_FLUSH, "                let _ = u.after_unmap(domain.id(), span);\n                return Ok(());",
            "life", "kept back"),
     Mutant("overflow-not-restarted", f"{AMD}/events.rs", "            self.restart();\n", "            let _ = Self::restart;\n",
            "life", "events after an overflow"),
