@@ -145,6 +145,8 @@ MUTANTS = [
     ]
 ] + [
     *(Mutant(f"slab-{name}", f"rust/iommu_core/slab/{file}", old, new, "host", test) for name, file, old, new, test in SLAB),
+    Mutant("first-stage-moves-through-nothing", "rust/iommu_core/vtd/entry.rs", ".write(Half::Low, current.with_id(spare).half(Half::Low))",
+           ".write(Half::Low, [0; 2])", "host", "vtd::entry::tests::hardware_never"),
     Mutant("commit-two-at-the-doorbell", "rust/iommu_core/commit.rs", "        if self.ringing.load() != 0 {\n            return None;\n        }\n        let open",
            "        let open", "host", "slab::tests::interleave::each_command"),
     Mutant("leaf-cache-of-another-chunk", "rust/iommu_core/pt/near.rs", "word >> PAGE_BITS == iova >> TAG_SHIFT", "word >> PAGE_BITS <= iova >> TAG_SHIFT",

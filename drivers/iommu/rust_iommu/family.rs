@@ -43,6 +43,8 @@ use crate::{
 pub(crate) const IDENTITY_DID: DomainId = DomainId(1);
 /// Domain ID of devices that are blocked.
 pub(crate) const BLOCKED_DID: DomainId = DomainId(2);
+/// Domain ID of an entry between two domains, where a unit needs one.
+pub(crate) const MOVING_DID: DomainId = DomainId(3);
 
 /// The interrupt window of x86: writes to it are interrupts, whatever a page table says.
 ///

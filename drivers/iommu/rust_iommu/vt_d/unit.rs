@@ -68,7 +68,8 @@ use crate::{
         Target,
         Unit as _,
         Words,
-        IDENTITY_DID, //
+        IDENTITY_DID,
+        MOVING_DID, //
     },
     fault::FaultLog,
     queue::Queue, //
@@ -200,10 +201,15 @@ impl Unit {
         self.hw.flush_write_buffer()?;
         let context = Descriptor::context(rid, did);
         let all = Descriptor::domain(did);
-        if scalable {
-            self.command(&[context, Descriptor::pasid(did), all])
-        } else {
-            self.command(&[context, all])
+        match self.caps().mode() {
+            Mode::Legacy => self.command(&[context, all]),
+            Mode::SecondStage => self.command(&[context, Descriptor::pasid(did), all]),
+            Mode::FirstStage => self.command(&[
+                context,
+                Descriptor::pasid(did),
+                Descriptor::first_domain(did),
+                all,
+            ]),
         }
     }
 
@@ -211,10 +217,15 @@ impl Unit {
     fn change_entry(&self, rid: Rid, target: &Entry) -> Result<Entry> {
         let tables = self.tables.lock();
         let old = tables.read(rid);
-        for step in plan_update(&old, target).steps() {
+        let mut was = old;
+        // The lock sees to it that one entry at a time has the spare ID.
+        for step in plan_update(&old, target, MOVING_DID).steps() {
             match step {
-                Step::Write { half, value } => tables.write(rid, *half, *value),
-                Step::Invalidate => self.forget_entry(rid, &old)?,
+                Step::Write { half, value } => {
+                    was = tables.read(rid);
+                    tables.write(rid, *half, *value);
+                }
+                Step::Invalidate => self.forget_entry(rid, &was)?,
             }
         }
         Ok(old)

@@ -14,6 +14,7 @@ use std::{
 use loom::{
     sync::{
         atomic::{
+            fence,
             AtomicU64,
             Ordering, //
         },
@@ -38,6 +39,17 @@ struct Loom;
 /// A word whose every access is a step.
 struct Step(AtomicU64);
 
+impl Step {
+    /// A step that is fully ordered, as the kernel means it: with respect to all other accesses, not
+    /// only to those that are sequentially consistent, too.
+    fn full<R>(&self, step: impl FnOnce(&AtomicU64) -> R) -> R {
+        fence(Ordering::SeqCst);
+        let result = step(&self.0);
+        fence(Ordering::SeqCst);
+        result
+    }
+}
+
 impl Word for Step {
     fn new(value: u64) -> Self {
         Self(AtomicU64::new(value))
@@ -49,11 +61,10 @@ impl Word for Step {
         self.0.store(value, Ordering::Release);
     }
     fn swap(&self, value: u64) -> u64 {
-        self.0.swap(value, Ordering::SeqCst)
+        self.full(|word| word.swap(value, Ordering::SeqCst))
     }
     fn cas(&self, old: u64, new: u64) -> Result<(), u64> {
-        self.0
-            .compare_exchange(old, new, Ordering::SeqCst, Ordering::Acquire)
+        self.full(|word| word.compare_exchange(old, new, Ordering::SeqCst, Ordering::Acquire))
             .map(|_| ())
     }
 }
