@@ -2,7 +2,10 @@
 
 //! Addresses and ranges, each with its own type so that one is never taken for the other.
 
-use core::fmt;
+use core::{
+    fmt,
+    num::NonZero, //
+};
 
 /// log2 of the base page size of every unit driven here.
 pub const PAGE_SHIFT: u32 = 12;
@@ -139,14 +142,26 @@ impl PageSpan {
     #[inline]
     pub const fn one_block(self, most: u64) -> Option<u32> {
         let first = self.first >> PAGE_SHIFT;
-        if self.pages <= most
-            && self.pages & self.pages.wrapping_sub(1) == 0
-            && first & self.pages.wrapping_sub(1) == 0
-        {
-            Some(self.pages.trailing_zeros())
-        } else {
-            None
+        match NonZero::new(self.pages) {
+            Some(pages)
+                if self.pages <= most && (self.pages | first) & self.pages.wrapping_sub(1) == 0 =>
+            {
+                Some(pages.trailing_zeros())
+            }
+            _ => None,
         }
+    }
+
+    /// The smallest block that has all the pages: its first address, and log2 of its pages.
+    #[inline]
+    pub const fn cover(self) -> (u64, u32) {
+        let first = self.first >> PAGE_SHIFT;
+        let last = first.wrapping_add(self.pages.wrapping_sub(1));
+        let lg2 = 64u32.wrapping_sub((first ^ last).leading_zeros());
+        if lg2 > 51 {
+            return (0, 52);
+        }
+        ((first >> lg2) << lg2 << PAGE_SHIFT, lg2)
     }
 
     /// Blocks of a power of two of pages, each at a multiple of its size, that cover the pages: three at

@@ -43,6 +43,7 @@ pub mod iommu {
     pub mod device;
     pub mod dma_ops;
     mod dma_table;
+    mod domain_timer;
     pub mod driver;
     pub mod group;
     pub mod ops;

@@ -19,10 +19,13 @@ use kernel::{
     sync::SpinLockIrq, //
 };
 
-use crate::glue::{
-    Kernel,
-    Slots,
-    Space, //
+use crate::{
+    glue::{
+        Kernel,
+        Slots,
+        Space, //
+    },
+    lazy::Lazy, //
 };
 
 /// Windows that a domain's space has to leave out: a host bridge has a handful, firmware names some.
@@ -34,6 +37,7 @@ pub(crate) type Object<'a> = slab::Object<'a, Kernel>;
 /// The addresses of a domain.
 pub(crate) struct Addresses {
     pub(crate) space: Space,
+    pub(crate) lazy: Lazy,
     /// What is kept out of it for good.
     reserved: Pin<KBox<SpinLockIrq<KVec<Range>>>>,
 }
@@ -49,6 +53,7 @@ impl Addresses {
         reserved.reserve(MAX_RESERVED, GFP_KERNEL)?;
         Ok(Self {
             space: Space::new(last, Slots::new()?).map_err(refused)?,
+            lazy: Lazy::new()?,
             reserved: KBox::pin_init(new_spinlock_irq!(reserved), GFP_KERNEL)?,
         })
     }

@@ -2,19 +2,19 @@
 
 //! The DMA API on our own allocator and mapper, for any format and any unit.
 //!
-//! Every mapping is page granular; strict: when an unmap returns, no unit reaches the memory any
-//! more. What could not be invalidated keeps its addresses for ever (quarantine).
+//! Every mapping is page granular; strict, but for lazy mode (see `lazy`): when an unmap returns, no
+//! unit reaches the memory any more. What could not be invalidated keeps its addresses for ever
+//! (quarantine).
 
 use iommu_core::{
     addr::{
         PageSpan,
         Perm,
-        Range,
         PAGE_SIZE, //
     },
     pt::Format,
     slab::{
-        self,
+        Refusal,
         Use,
         CHUNK_SHIFT,
         MOST_PAGES, //
@@ -30,6 +30,7 @@ use kernel_iommu::{
         device::dma_limit,
         dma_ops::{
             Direction,
+            Later,
             Request, //
         }, //
     }, //
@@ -44,13 +45,18 @@ use crate::{
         map_errno,
         PagingDomain, //
     },
-    glue::{
-        this_cpu,
-        Show, //
-    },
+    glue::this_cpu,
+    lazy,
     leaves::{
         Mismatch,
         Writer, //
+    },
+    release::{
+        put_back,
+        release,
+        release_clean,
+        release_inline,
+        release_run, //
     }, //
 };
 
@@ -72,6 +78,8 @@ pub(crate) trait Flush<F: Format> {
     fn forget(&self, domain: &PagingDomain<F>) -> Result;
     /// Makes pages unreachable before it returns.
     fn after_unmap(&self, domain: &PagingDomain<F>, span: PageSpan) -> Result;
+    /// [`Self::after_unmap`] for several ranges, [`lazy::MAX_SPANS`] at most.
+    fn after_unmaps(&self, domain: &PagingDomain<F>, spans: &[PageSpan]) -> Result;
 }
 
 #[inline]
@@ -99,7 +107,7 @@ pub(crate) fn pages_around(at: u64, len: usize) -> Result<(u64, u32)> {
 
 /// `pages` pages from `first` on.
 #[inline]
-fn span(first: u64, pages: usize) -> PageSpan {
+pub(crate) fn span(first: u64, pages: usize) -> PageSpan {
     PageSpan {
         first,
         // CAST: usize is not wider than u64.
@@ -107,16 +115,33 @@ fn span(first: u64, pages: usize) -> PageSpan {
     }
 }
 
+/// The last address that a request's device reaches.
+#[inline(always)]
+pub(crate) fn limit<F: Format>(domain: &PagingDomain<F>, req: &Request<'_>) -> u64 {
+    dma_limit(req.dev, req.is_coherent()).min(domain.last_iova())
+}
+
 /// Takes addresses for so many pages, below the limit of the request's device.
 #[inline]
 pub(crate) fn take<'a, F: Format>(
+    unit: &impl Flush<F>,
     domain: &'a PagingDomain<F>,
     req: &Request<'_>,
     pages: u32,
 ) -> Result<Object<'a>> {
-    let limit = dma_limit(req.dev, req.is_coherent()).min(domain.last_iova());
     let space = domain.space().ok_or(EINVAL)?;
-    space.alloc(this_cpu(), pages, limit).map_err(refused)
+    let limit = limit(domain, req);
+    space
+        .alloc(this_cpu(), pages, limit)
+        .or_else(|e| {
+            // Some may wait for their invalidation.
+            lazy::settle_all(unit, domain);
+            match e {
+                Refusal::Full => space.alloc(this_cpu(), pages, limit),
+                e => Err(e),
+            }
+        })
+        .map_err(refused)
 }
 
 /// Do `len` bytes at `at` lie in one page?
@@ -127,36 +152,34 @@ fn is_in_page(at: u64, len: usize) -> bool {
     len.wrapping_sub(1) < room
 }
 
-/// Maps one physically contiguous buffer; returns the DMA address of its first byte.
+/// Maps a buffer in one page, if this CPU has addresses at hand; returns its DMA address. [`None`]: nothing
+/// is done, and [`map`] is to be called.
 #[inline(always)]
-pub(crate) fn map<F: Format>(
+pub(crate) fn map_at_hand<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
-    req: Request<'_>,
+    req: &Request<'_>,
     cpu: usize,
     phys: u64,
     len: usize,
-) -> Result<u64> {
+) -> Option<u64> {
     if !is_in_page(phys, len) {
-        return map_more(unit, domain, req, phys, len);
+        return None;
     }
-    let space = domain.space().ok_or(EINVAL)?;
-    let limit = dma_limit(req.dev, req.is_coherent()).min(domain.last_iova());
-    let Some(object) = space.alloc_at_hand(cpu, 0, limit) else {
-        return map_more(unit, domain, req, phys, len);
-    };
+    let limit = limit(domain, req);
+    let object = domain.space()?.alloc_at_hand(cpu, 0, limit)?;
     let offset = phys & (PAGE_SIZE - 1);
-    // Not by way of the object: it would have to be in memory for the cold paths alone.
-    let iova = object.iova;
-    let Ok(table) = domain.leaf_table(&object) else {
-        release_clean(domain, &object);
-        return Err(ENOMEM);
+    // Not by way of the object from here on: it would have to be in memory for the cold paths alone.
+    let (iova, item) = (object.iova, object.first_item());
+    let Some(table) = domain.known_leaf_table(&object) else {
+        put_back(unit, domain, iova);
+        return None;
     };
-    domain.fill_one(table, object.first_item(), phys - offset, perm(req.dir));
-    if unit.hears_of_maps() {
-        tell(unit, domain, iova)?;
+    domain.fill_one(table, item, phys - offset, perm(req.dir));
+    if unit.hears_of_maps() && tell(unit, domain, iova).is_err() {
+        return None;
     }
-    Ok(iova | offset)
+    Some(iova | offset)
 }
 
 /// Makes the mapping of a page visible to units that hear of maps; nothing of it is left if that fails.
@@ -169,9 +192,13 @@ fn tell<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, iova: u64) ->
     })
 }
 
-/// [`map`] for more than a page, and for where there is no page at hand.
+/// Maps one physically contiguous buffer; returns the DMA address of its first byte.
+///
+/// # Errors
+///
+/// `ENOMEM`: no addresses or tables. `EINVAL`: no bytes, or too many. What a unit answers.
 #[inline(never)]
-fn map_more<F: Format>(
+pub(crate) fn map<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     req: Request<'_>,
@@ -183,7 +210,7 @@ fn map_more<F: Format>(
     if pages > IN_CHUNK as u32 / PAGE_SIZE as u32 {
         return map_large(unit, domain, req, phys, pages).map(|iova| iova | offset);
     }
-    let object = take(domain, &req, pages)?;
+    let object = take(unit, domain, &req, pages)?;
     let piece = (phys - offset, u64::from(pages));
     map_pieces(
         unit,
@@ -207,7 +234,7 @@ fn map_large<F: Format>(
     let phys = phys & !(PAGE_SIZE - 1);
     let skip = phys & IN_CHUNK;
     // CAST (both): 9 bits; u32 fits usize.
-    let object = take(domain, &req, pages + (skip / PAGE_SIZE) as u32)?;
+    let object = take(unit, domain, &req, pages + (skip / PAGE_SIZE) as u32)?;
     let (iova, len) = (object.iova + skip, u64::from(pages) * PAGE_SIZE);
     let mapped = domain
         .map(iova, phys, len, perm(req.dir), Gfp::Atomic)
@@ -257,7 +284,7 @@ fn give_up<F: Format>(
     pages: usize,
 ) {
     match object.used_for {
-        Use::Objects { .. } => match domain.clear(object, None) {
+        Use::Objects { .. } => match domain.clear_all(object) {
             Ok(n) => release(unit, domain, object, n),
             // Nothing was written.
             Err(_) => _ = release_clean(domain, object),
@@ -275,7 +302,7 @@ pub(crate) fn map_pages<F: Format>(
     pages: &[u64],
 ) -> Result<u64> {
     let count = u32::try_from(pages.len()).map_err(|_| EINVAL)?;
-    let object = take(domain, &req, count)?;
+    let object = take(unit, domain, &req, count)?;
     let pieces = pages.iter().map(|phys| (*phys, 1));
     map_pieces(unit, domain, &object, perm(req.dir), pieces)?;
     Ok(object.iova)
@@ -321,19 +348,40 @@ pub(crate) fn unmap<F: Format>(
     domain: &PagingDomain<F>,
     addr: u64,
     len: Option<usize>,
+    later: Option<Later<'_>>,
 ) -> bool {
-    if len.is_some_and(|len| is_in_page(addr, len)) {
-        if let Some(object) = domain.space().and_then(|s| s.page_object(addr)) {
+    let Some(space) = domain.space() else {
+        return false;
+    };
+    let Some(len) = len else {
+        // Most lists have an object of a chunk.
+        let object = match space.object(addr & !(PAGE_SIZE - 1)) {
+            Ok(object) => object,
+            Err(e) => return report(addr, Mismatch::Wild(e)),
+        };
+        let Use::Objects { .. } = object.used_for else {
+            return unmap_run(unit, domain, object.iova, addr & !(PAGE_SIZE - 1), None);
+        };
+        return match domain.clear_all(&object) {
+            Ok(n) => {
+                release_inline(unit, domain, &object, n, later);
+                true
+            }
+            Err(e) => report(addr, e),
+        };
+    };
+    if is_in_page(addr, len) {
+        if let Some(object) = space.page_object(addr) {
             return match domain.clear_one(&object) {
                 Ok(()) => {
-                    release_page(unit, domain, &object);
+                    release_inline(unit, domain, &object, 1, later);
                     true
                 }
                 Err(e) => report(addr, e),
             };
         }
     }
-    unmap_more(unit, domain, addr, len)
+    unmap_more(unit, domain, addr, len, later)
 }
 
 /// [`unmap`] for more than a page.
@@ -342,34 +390,42 @@ fn unmap_more<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     addr: u64,
-    len: Option<usize>,
+    len: usize,
+    later: Option<Later<'_>>,
 ) -> bool {
     let Some(space) = domain.space() else {
         return false;
     };
-    let pages = match len.map(|len| pages_around(addr, len)) {
-        // CAST: u32 fits usize.
-        Some(Ok((_, pages))) => Some(pages as usize),
-        Some(Err(_)) => return report(addr, Mismatch::Longer),
-        None => None,
+    let Ok((_, pages)) = pages_around(addr, len) else {
+        return report(addr, Mismatch::Longer);
     };
+    // CAST: u32 fits usize.
+    let pages = pages as usize;
     let object = match space.object(addr & !(PAGE_SIZE - 1)) {
         Ok(object) => object,
         Err(e) => return report(addr, Mismatch::Wild(e)),
     };
-    match object.used_for {
-        Use::Objects { .. } => match domain.clear(&object, pages) {
-            Ok(n) => release(unit, domain, &object, n),
-            Err(e) => return report(addr, e),
-        },
-        _ => return unmap_run(unit, domain, &object, addr & !(PAGE_SIZE - 1), pages),
+    let Use::Objects { .. } = object.used_for else {
+        return unmap_run(
+            unit,
+            domain,
+            object.iova,
+            addr & !(PAGE_SIZE - 1),
+            Some(pages),
+        );
+    };
+    match domain.clear(&object, pages) {
+        Ok(n) => {
+            release_inline(unit, domain, &object, n, later);
+            true
+        }
+        Err(e) => report(addr, e),
     }
-    true
 }
 
 /// Says once that a driver unmaps what it has not mapped.
 #[cold]
-fn report(addr: u64, e: Mismatch) -> bool {
+pub(crate) fn report(addr: u64, e: Mismatch) -> bool {
     kernel::pr_warn_once!(
         "DMA API: unmap of {:#x} that does not match a mapping: {:?}\n",
         addr,
@@ -378,97 +434,20 @@ fn report(addr: u64, e: Mismatch) -> bool {
     false
 }
 
-/// [`release`] for an object of one page.
-#[inline(always)]
-fn release_page<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, object: &Object<'_>) {
-    if unit
-        .after_unmap_inline(domain, span(object.iova, 1))
-        .is_err()
-    {
-        return domain.quarantine(1);
-    }
-    match domain.space().map(|space| space.free_page(object)) {
-        Some(Err(e)) => _ = report(object.iova, Mismatch::Wild(e)),
-        Some(Ok(true)) => reclaim(unit, domain),
-        _ => {}
-    }
-}
-
-/// Empty chunks that keep their leaf tables, for the next that need one.
-const KEPT: u64 = 64;
-/// Chunks that one call gives back: enough to keep up, few enough to stay short.
-const RECLAIMED: usize = 2;
-
-/// Gives leaf tables back where too many are empty: taken out of the tree, forgotten by every unit, then
-/// freed.
-#[cold]
-fn reclaim<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) {
-    let Some(space) = domain.space() else { return };
-    if space.empty_chunks() <= KEPT {
-        return;
-    }
-    let mut taken = [None; RECLAIMED];
-    let mut any = false;
-    for slot in taken.iter_mut() {
-        let Some((chunk, leaf)) = space.reclaim(0) else {
-            break;
-        };
-        let table = (leaf != 0).then(|| domain.detach(chunk)).flatten();
-        any |= table.is_some();
-        *slot = Some((chunk, table));
-    }
-    // Walk caches, too. What cannot be invalidated is never used again.
-    if any && unit.forget(domain).is_err() {
-        let chunks = taken.iter().flatten().count();
-        // CAST (both): 2 at most; u32 to u64 never loses a bit.
-        return domain.quarantine(chunks as u64 * u64::from(slab::PAGES));
-    }
-    for (chunk, table) in taken.into_iter().flatten() {
-        if let Some(table) = table {
-            domain.free_table(table);
-        }
-        space.reclaimed(chunk);
-    }
-}
-
-/// Invalidates the first pages of an object, whose items are clear, and gives it back.
-#[inline]
-pub(crate) fn release<F: Format>(
-    unit: &impl Flush<F>,
-    domain: &PagingDomain<F>,
-    object: &Object<'_>,
-    pages: usize,
-) {
-    match unit.after_unmap_inline(domain, span(object.iova, pages)) {
-        Ok(()) => {
-            if release_clean(domain, object) {
-                reclaim(unit, domain);
-            }
-        }
-        // CAST: usize is not wider than u64.
-        Err(_) => domain.quarantine(pages as u64),
-    }
-}
-
-/// Gives an object back that no unit has translations of. `true`: its chunk is empty now.
-#[inline]
-pub(crate) fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) -> bool {
-    match domain.space().map(|space| space.free(object)) {
-        Some(Ok(empty)) => empty,
-        Some(Err(e)) => report(object.iova, Mismatch::Wild(e)),
-        None => false,
-    }
-}
-
-/// Unmaps a run, of which `iova` is where the mapping begins.
+/// Unmaps the run at `run`, in which the mapping begins at `iova`.
 #[cold]
 fn unmap_run<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
-    object: &Object<'_>,
+    run: u64,
     iova: u64,
     pages: Option<usize>,
 ) -> bool {
+    let object = match domain.space().map(|space| space.object(run)) {
+        Some(Ok(object)) => object,
+        Some(Err(e)) => return report(iova, Mismatch::Wild(e)),
+        None => return false,
+    };
     let end = object.iova + u64::from(object.pages()) * PAGE_SIZE;
     if domain.lookup(iova).is_none() {
         return report(iova, Mismatch::NotMapped);
@@ -478,43 +457,10 @@ fn unmap_run<F: Format>(
     if len > end - iova {
         return report(iova, Mismatch::Longer);
     }
-    if domain.lookup(iova + len).is_some() && iova + len < end {
+    if iova + len < end && domain.lookup(iova + len).is_some() {
         domain.report_partial(iova, pages.unwrap_or(0));
         len = end - iova;
     }
-    release_run(unit, domain, object, iova, len);
+    release_run(unit, domain, &object, iova, len);
     true
-}
-
-/// Clears what is mapped in a part of a run, invalidates it, and gives the run back.
-#[cold]
-fn release_run<F: Format>(
-    unit: &impl Flush<F>,
-    domain: &PagingDomain<F>,
-    object: &Object<'_>,
-    iova: u64,
-    len: u64,
-) {
-    let mut done = 0;
-    let mut cleared: Option<Range> = None;
-    while done < len {
-        let u = domain.unmap(iova + done, len - done);
-        if let Some(c) = u.cleared {
-            cleared = match cleared {
-                None => Some(c),
-                Some(r) => Range::new(r.first().min(c.first()), r.last().max(c.last())),
-            };
-        }
-        // A hole is one page at least.
-        done += u.bytes.max(PAGE_SIZE);
-    }
-    match cleared.map_or(Ok(()), |c| unit.after_unmap(domain, PageSpan::of(&c))) {
-        Ok(()) => _ = release_clean(domain, object),
-        Err(_) => {
-            if let Some(c) = cleared {
-                pr_debug!("quarantined {}\n", Show(c));
-            }
-            domain.quarantine(len / PAGE_SIZE);
-        }
-    }
 }

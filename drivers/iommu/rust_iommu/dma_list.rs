@@ -16,7 +16,6 @@ use kernel::{
 };
 use kernel_iommu::iommu::{
     device::{
-        dma_limit,
         max_segment_size,
         segment_boundary, //
     },
@@ -31,9 +30,8 @@ use crate::{
     addresses::Object,
     dma::{
         finish,
+        limit,
         perm,
-        release,
-        release_clean,
         take,
         Flush,
         MAX_MAPPING, //
@@ -43,7 +41,11 @@ use crate::{
         this_cpu,
         Space, //
     },
-    leaves::Writer, //
+    leaves::Writer,
+    release::{
+        release,
+        release_clean, //
+    }, //
 };
 
 /// The bytes of the pages that an entry has.
@@ -128,8 +130,9 @@ fn map_singles<F: Format>(
     if order > 8 || (PAGE_SIZE << order) - 1 > segment_boundary(req.dev) {
         return None;
     }
-    let limit = dma_limit(req.dev, false).min(domain.last_iova());
-    let object = domain.space()?.alloc_at_hand(this_cpu(), order, limit)?;
+    let object = domain
+        .space()?
+        .alloc_at_hand(this_cpu(), order, limit(domain, req))?;
     let (array, most) = (PageArray::new(), u64::from(max_segment_size(req.dev)));
     let mut segments = list.segments();
     let mut pages = 0;
@@ -178,7 +181,7 @@ fn back_out<F: Format>(
     object: &Object<'_>,
     pages: usize,
 ) {
-    match domain.clear(object, Some(pages.max(1))) {
+    match domain.clear(object, pages.max(1)) {
         // A device may have looked at them.
         Ok(n) => release(unit, domain, object, n),
         Err(_) => _ = release_clean(domain, object),
@@ -201,7 +204,7 @@ fn map_any<F: Format>(
     }
     // CAST: below the largest mapping.
     let pages = (bytes / PAGE_SIZE) as u32;
-    let object = take(domain, &req, pages)?;
+    let object = take(unit, domain, &req, pages)?;
     let mapped = match object.used_for {
         Use::Objects { .. } => write(domain, &object, perm(req.dir), list, boundary),
         _ => write_run(domain, &object, perm(req.dir), list, boundary),

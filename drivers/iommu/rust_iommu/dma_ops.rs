@@ -13,6 +13,7 @@ use kernel_iommu::{
         device::dma_limit,
         dma_ops::{
             DmaDriver,
+            Later,
             Request,
             SgList, //
         }, //
@@ -34,7 +35,8 @@ use crate::{
     iommu::{
         Domain,
         Iommu, //
-    }, //
+    },
+    lazy::settle_all, //
 };
 
 impl<F: Family> DmaDriver for Iommu<F> {
@@ -48,16 +50,31 @@ impl<F: Family> DmaDriver for Iommu<F> {
         len: usize,
     ) -> Result<u64> {
         let cpu = this_cpu();
-        let addr = dma::map(self, domain, req, cpu, phys, len)?;
+        if let Some(addr) = dma::map_at_hand(self, domain, &req, cpu, phys, len) {
+            data.count(cpu, Call::Map);
+            return Ok(addr);
+        }
+        let addr = dma::map(self, domain, req, phys, len)?;
         data.count(cpu, Call::Map);
         Ok(addr)
     }
 
     #[inline(always)]
-    fn dma_unmap(&self, data: &Arc<Device>, domain: &Domain<F>, addr: u64, len: Option<usize>) {
-        if dma::unmap(self, domain, addr, len) {
+    fn dma_unmap(
+        &self,
+        data: &Arc<Device>,
+        domain: &Domain<F>,
+        addr: u64,
+        len: Option<usize>,
+        later: Option<Later<'_>>,
+    ) {
+        if dma::unmap(self, domain, addr, len, later) {
             data.count(this_cpu(), Call::Unmap);
         }
+    }
+
+    fn dma_expired(&self, domain: &Domain<F>) {
+        settle_all(self, domain);
     }
 
     fn dma_map_list(

@@ -55,7 +55,8 @@ use crate::{
         Kernel,
         Space,
         Tables, //
-    }, //
+    },
+    lazy::Lazy, //
 };
 
 /// Units one machine can have; the largest servers have a few dozen.
@@ -208,6 +209,12 @@ impl<F: Format> PagingDomain<F> {
     #[inline]
     pub(crate) fn space(&self) -> Option<&Space> {
         self.served.get().map(|s| &s.space)
+    }
+
+    /// What was put off, if our DMA API serves a device of this domain.
+    #[inline]
+    pub(crate) fn lazy(&self) -> Option<&Lazy> {
+        self.served.get().map(|s| &s.lazy)
     }
 
     /// Maps a range. Any context, with `Gfp::Atomic`.

@@ -130,6 +130,8 @@ pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     fn after_map(&self, did: DomainId, span: PageSpan) -> Result;
     /// Makes unmapped pages unreachable before it returns. Any context.
     fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result;
+    /// [`Self::after_unmap`] for several ranges at once; a range may cost its neighbours. Any context.
+    fn after_unmaps(&self, did: DomainId, spans: &[PageSpan]) -> Result;
     /// Drops everything a unit may hold of a domain, walk caches included. Any context.
     fn invalidate_domain(&self, did: DomainId) -> Result;
 

@@ -2,6 +2,8 @@
 
 //! The driver of all units of a machine, of one family: devices, their entries, their domains.
 
+use core::num::NonZero;
+
 use iommu_core::{
     acpi::srat,
     addr::{
@@ -201,6 +203,20 @@ impl<F: Family> Iommu<F> {
         })
     }
 
+    /// The unit that has all users of a domain, as for nearly all domains.
+    #[inline(always)]
+    fn only_user(&self, domain: &Domain<F>) -> Option<&Arc<F::Unit>> {
+        let units = NonZero::new(domain.units()).filter(|u| u.is_power_of_two())?;
+        // CAST: below 64.
+        self.units.get(units.trailing_zeros() as usize)
+    }
+
+    #[inline(never)]
+    fn after_map_of_all(&self, domain: &Domain<F>, span: PageSpan) -> Result {
+        let did: DomainId = domain.id();
+        self.users(domain).try_for_each(|u| u.after_map(did, span))
+    }
+
     /// Drops everything that units hold of a domain.
     pub(crate) fn flush_domain(&self, domain: &Domain<F>) {
         // A failure marks the unit broken, which is reported there.
@@ -214,26 +230,23 @@ impl<F: Family> Flush<F::Format> for Iommu<F> {
         self.hears_of_maps
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_map(&self, domain: &Domain<F>, span: PageSpan) -> Result {
         if !self.hears_of_maps {
             return Ok(());
         }
-        let did: DomainId = domain.id();
-        self.users(domain).try_for_each(|u| u.after_map(did, span))
+        match self.only_user(domain) {
+            Some(u) => u.after_map(domain.id(), span),
+            None => self.after_map_of_all(domain, span),
+        }
     }
 
     #[inline(always)]
     fn after_unmap_inline(&self, domain: &Domain<F>, span: PageSpan) -> Result {
-        let units = domain.units();
-        // Nearly all domains are one unit's.
-        if units.is_power_of_two() {
-            // CAST: below 64.
-            if let Some(u) = self.units.get(units.trailing_zeros() as usize) {
-                return u.after_unmap(domain.id(), span);
-            }
+        match self.only_user(domain) {
+            Some(u) => u.after_unmap(domain.id(), span),
+            None => self.after_unmap(domain, span),
         }
-        self.after_unmap(domain, span)
     }
 
     fn forget(&self, domain: &Domain<F>) -> Result {
@@ -250,6 +263,14 @@ impl<F: Family> Flush<F::Format> for Iommu<F> {
         // All of them, even if one fails.
         for u in self.users(domain) {
             result = u.after_unmap(domain.id(), span).and(result);
+        }
+        result
+    }
+
+    fn after_unmaps(&self, domain: &Domain<F>, spans: &[PageSpan]) -> Result {
+        let mut result = Ok(());
+        for u in self.users(domain) {
+            result = u.after_unmaps(domain.id(), spans).and(result);
         }
         result
     }

@@ -60,13 +60,22 @@ pub(crate) enum Mismatch {
 }
 
 impl<F: Format> PagingDomain<F> {
+    /// The table of single pages of an object's chunk, if it has been used.
+    #[inline(always)]
+    pub(crate) fn known_leaf_table(&self, object: &Object<'_>) -> Option<TablePage> {
+        match object.chunk.leaf() {
+            0 => None,
+            leaf => Some(self.tables(Gfp::Atomic).named(leaf)),
+        }
+    }
+
     /// The table of single pages that an object's chunk has; made with all that leads to it when the
     /// chunk is first used.
     #[inline]
     pub(crate) fn leaf_table(&self, object: &Object<'_>) -> Result<TablePage> {
-        match object.chunk.leaf() {
-            0 => self.first_leaf_table(object.iova, object.chunk),
-            leaf => Ok(self.tables(Gfp::Atomic).named(leaf)),
+        match self.known_leaf_table(object) {
+            Some(table) => Ok(table),
+            None => self.first_leaf_table(object.iova, object.chunk),
         }
     }
 
@@ -122,47 +131,55 @@ impl<F: Format> PagingDomain<F> {
     /// # Errors
     ///
     /// [`Mismatch::NotMapped`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn clear_one(&self, object: &Object<'_>) -> Result<(), Mismatch> {
-        let tables = self.tables(Gfp::Atomic);
-        let table = match object.chunk.leaf() {
-            0 => return Err(Mismatch::NotMapped),
-            leaf => tables.named(leaf),
-        };
-        let item = object.first_item();
+        let table = self.known_leaf_table(object).ok_or(Mismatch::NotMapped)?;
         // ORDERING: the exchange is a barrier: the item is clear before anyone looks which units there
         // are to be told; pairs with `set_unit`.
-        leaf::clear(&tables, table, item, 1).map_err(|_| Mismatch::NotMapped)?;
-        tables.written(table, item, 1);
+        self.clear_first(table, object.first_item(), 1)?;
         Ok(())
     }
 
-    /// Clears an object's pages; with `pages` all that was mapped at once. Returns their number.
+    /// Clears all pages of an object that were mapped at once. Returns their number.
     ///
     /// # Errors
     ///
-    /// [`Mismatch`]; what is mapped stays mapped, but where only a part was to be unmapped.
-    #[inline]
-    pub(crate) fn clear(
-        &self,
-        object: &Object<'_>,
-        pages: Option<usize>,
-    ) -> Result<usize, Mismatch> {
+    /// [`Mismatch::NotMapped`].
+    #[inline(always)]
+    pub(crate) fn clear_all(&self, object: &Object<'_>) -> Result<usize, Mismatch> {
         let tables = self.tables(Gfp::Atomic);
-        let (first, room) = (object.first_item(), object.pages() as usize); // CAST: 256 at most.
-        let table = match object.chunk.leaf() {
-            0 => return Err(Mismatch::NotMapped),
-            leaf => tables.named(leaf),
-        };
-        let count = match pages {
-            Some(n) if n > room => return Err(Mismatch::Longer),
-            Some(n) if n < room && tables.load(table, first + n) != 0 => {
-                self.report_partial(object.iova, n);
-                leaf::extent(&tables, table, first, room)
-            }
-            Some(n) => n,
-            None => leaf::extent(&tables, table, first, room),
-        };
+        let table = self.known_leaf_table(object).ok_or(Mismatch::NotMapped)?;
+        // CAST: 256 at most.
+        let (first, room) = (object.first_item(), object.pages() as usize);
+        let count = leaf::extent(&tables, table, first, room);
+        self.clear_first(table, first, count)
+    }
+
+    /// Clears an object's first `pages` pages, and the others, too, if more were mapped at once. Returns
+    /// their number.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`]; what is mapped stays mapped.
+    #[inline]
+    pub(crate) fn clear(&self, object: &Object<'_>, pages: usize) -> Result<usize, Mismatch> {
+        let tables = self.tables(Gfp::Atomic);
+        let table = self.known_leaf_table(object).ok_or(Mismatch::NotMapped)?;
+        // CAST: 256 at most.
+        let (first, room) = (object.first_item(), object.pages() as usize);
+        if pages > room {
+            return Err(Mismatch::Longer);
+        }
+        if pages < room && tables.load(table, first + pages) != 0 {
+            self.report_partial(object.iova, pages);
+            return self.clear_all(object);
+        }
+        self.clear_first(table, first, pages)
+    }
+
+    #[inline(always)]
+    fn clear_first(&self, table: TablePage, first: usize, count: usize) -> Result<usize, Mismatch> {
+        let tables = self.tables(Gfp::Atomic);
         leaf::clear(&tables, table, first, count).map_err(|_| Mismatch::NotMapped)?;
         tables.written(table, first, count);
         if count > 1 {

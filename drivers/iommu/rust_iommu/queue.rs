@@ -70,6 +70,7 @@ pub(crate) trait Ring {
     fn complain(&self);
 }
 
+/// Places in the ring, in words.
 struct State {
     /// Next entry to write.
     tail: usize,
@@ -81,8 +82,10 @@ struct State {
 #[pin_data]
 pub(crate) struct Queue {
     ring: HwPages,
-    /// log2 of the 64-bit words of an entry.
-    words_lg2: u32,
+    /// The 64-bit words of an entry.
+    entry: usize,
+    /// Those of the ring, less one.
+    mask: usize,
     /// The lower half of word 0: the last completed sequence number.
     done: HwPages,
     /// Its address.
@@ -101,7 +104,8 @@ impl Queue {
         let done_at = Oa(done.as_ref().map_or(0, |d| d.phys()));
         try_pin_init!(Self {
             ring: HwPages::new(ENTRIES * words * 8, Gfp::Kernel)?,
-            words_lg2: words.trailing_zeros(),
+            entry: words,
+            mask: ENTRIES * words - 1,
             done: done?,
             done_at,
             broken: SharedWord::new(0),
@@ -200,7 +204,7 @@ impl Queue {
         if let Some(tail) = closed {
             // ORDERING: the register write comes after the ring writes (the accessor orders them);
             // pairs with the unit's fetch.
-            unit.publish(self.offset(tail));
+            unit.publish(tail);
             self.commit.rung();
         }
         drop(irq);
@@ -209,43 +213,38 @@ impl Queue {
 
     /// Is there room for so many commands, the one that closes them and the one that closes what others
     /// append meanwhile?
-    #[inline]
+    #[inline(always)]
     fn has_room<R: Ring>(&self, unit: &R, s: &mut State, commands: usize) -> bool {
-        let need = commands + 2;
-        let used = s.tail.wrapping_sub(s.head) % ENTRIES;
-        if used + need < ENTRIES {
-            return true;
-        }
-        s.head = unit.head() % ENTRIES;
-        s.tail.wrapping_sub(s.head) % ENTRIES + need < ENTRIES
+        let need = (commands + 2) * self.entry;
+        (s.tail.wrapping_sub(s.head) & self.mask) + need <= self.mask
+            || self.has_room_by_now(unit, s, need)
     }
 
-    /// Closes the open batch; the tail to publish, or [`None`] if another CPU is publishing.
-    #[inline]
-    fn close<R: Ring>(&self, s: &mut State) -> Option<usize> {
+    #[cold]
+    fn has_room_by_now<R: Ring>(&self, unit: &R, s: &mut State, need: usize) -> bool {
+        s.head = unit.head() % ENTRIES * self.entry;
+        (s.tail.wrapping_sub(s.head) & self.mask) + need <= self.mask
+    }
+
+    /// Closes the open batch; the tail to publish, in bytes, or [`None`] if another CPU is publishing.
+    #[inline(always)]
+    fn close<R: Ring>(&self, s: &mut State) -> Option<u64> {
         let ticket = self.commit.close()?;
         match R::closing(self.done_at, ticket.0) {
             Some(closing) => self.write::<R>(s, closing),
             // Its address is a page's.
             None => return None,
         }
-        Some(s.tail)
-    }
-
-    /// Where an entry is in the ring, in bytes.
-    #[inline]
-    fn offset(&self, entry: usize) -> u64 {
         // CAST: 16 KiB at most.
-        (entry as u64) << (self.words_lg2 + 3)
+        Some((s.tail * 8) as u64)
     }
 
     /// Writes a command; there is room for it.
     #[inline]
     fn write<R: Ring>(&self, s: &mut State, command: R::Command) {
         // The other words of larger entries stay zero.
-        self.ring
-            .write_two(s.tail << self.words_lg2, R::words(command));
-        s.tail = (s.tail + 1) % ENTRIES;
+        self.ring.write_two(s.tail, R::words(command));
+        s.tail = (s.tail + self.entry) & self.mask;
     }
 
     /// Lets others in while the unit works on a full ring.
@@ -277,7 +276,7 @@ impl Queue {
             self.close::<R>(&mut s)
         };
         if let Some(tail) = closed {
-            unit.publish(self.offset(tail));
+            unit.publish(tail);
             self.commit.rung();
         }
     }
@@ -294,7 +293,7 @@ impl Queue {
         // Nothing but a new closing command; without room for it the waiters time out.
         if self.has_room(unit, &mut s, 0) {
             if let Some(tail) = self.close::<R>(&mut s) {
-                unit.publish(self.offset(tail));
+                unit.publish(tail);
                 self.commit.rung();
             }
         }

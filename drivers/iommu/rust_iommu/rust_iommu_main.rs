@@ -49,6 +49,7 @@ mod iommu;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 #[forbid(unsafe_code)]
+mod lazy;
 mod leaves;
 #[forbid(unsafe_code)]
 mod machine;
@@ -58,6 +59,7 @@ mod ops;
 mod params;
 #[forbid(unsafe_code)]
 mod queue;
+mod release;
 #[forbid(unsafe_code)]
 mod vt_d;
 

@@ -92,14 +92,20 @@ pub struct Chunk<E: Env> {
 /// The bits of a word of the bitmap that stand for objects.
 #[inline]
 pub(super) const fn full(order: u32, word: usize) -> u64 {
+    let objects = PAGES >> (order & 15);
     // CAST: 8 words at most.
-    let before = (word as u32).saturating_mul(64);
-    let objects = (PAGES >> order).saturating_sub(before);
-    if objects >= 64 {
-        u64::MAX
+    if (word as u32).wrapping_mul(64) < objects {
+        full_word(order)
     } else {
-        (1u64 << objects).wrapping_sub(1)
+        0
     }
+}
+
+/// [`full`] for a word that has objects: all of its bits, or what the one word of large objects has.
+#[inline]
+pub(super) const fn full_word(order: u32) -> u64 {
+    // Shifts the bits of missing objects out.
+    u64::MAX.wrapping_shr(64u32.saturating_sub(PAGES >> (order & 15)))
 }
 
 impl<E: Env> Chunk<E> {

@@ -31,6 +31,7 @@ macro_rules! item {
 }
 
 mod chunk;
+pub mod defer;
 mod env;
 mod exact;
 mod run;
@@ -334,15 +335,18 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         let used_for = chunk.used_for();
         // CAST: 9 bits.
         let page = ((iova >> PAGE_SHIFT) as u32) & (PAGES - 1);
-        let (number, inside) = match used_for {
-            Use::Objects { order } => (page >> (order & 15), page & full_order(order)),
+        let number = match used_for {
+            Use::Objects { order } => {
+                let number = page >> (order & 15);
+                if number << (order & 15) != page {
+                    return Err(Wild::Inside);
+                }
+                number
+            }
             // A mapping begins where its superpages fit.
-            Use::Run { .. } => (0, 0),
+            Use::Run { .. } => 0,
             Use::None => return Err(Wild::Nothing),
         };
-        if inside != 0 {
-            return Err(Wild::Inside);
-        }
         Ok(Object {
             chunk,
             number,
@@ -398,27 +402,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         }
     }
 
-    /// [`Space::free`] for an object of [`Space::page_object`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[inline(always)]
-    pub fn free_page(&self, object: &Object<'_, E>) -> Result<bool, Wild> {
-        // CAST (both): 18 bits; 7 at most.
-        let c = (object.iova >> CHUNK_SHIFT) as u32;
-        let word = (object.number >> 6) as usize;
-        self.give(
-            c,
-            object.chunk,
-            0,
-            word,
-            1u64.wrapping_shl(object.number & 63),
-        )
-    }
-
     /// Gives objects of one word of a chunk back.
-    #[inline]
+    #[inline(always)]
     fn give(
         &self,
         c: u32,
@@ -434,7 +419,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         if chunk.claim_listing() {
             self.list(c, chunk);
         }
-        Ok(before | bits == chunk::full(order, word) && self.note_empty(c, chunk, order))
+        Ok(before | bits == chunk::full_word(order) && self.note_empty(c, chunk, order))
     }
 
     /// Lists a chunk that has free objects and that nobody takes from.
@@ -474,12 +459,6 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         }
         empty
     }
-}
-
-/// The bits of a page's number inside an object.
-#[inline]
-const fn full_order(order: u32) -> u32 {
-    1u32.wrapping_shl(order).wrapping_sub(1)
 }
 
 /// The number among all objects of an order of one in a chunk.

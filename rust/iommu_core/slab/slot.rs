@@ -2,6 +2,8 @@
 
 //! What a CPU takes objects from, and how it gets new ones.
 
+use core::num::NonZero;
+
 use super::{
     chunk::{
         Chunk,
@@ -69,8 +71,7 @@ impl<E: Env> Slot<E> {
     #[inline]
     pub(super) fn peek(&self) -> Option<(u64, u64)> {
         let now = self.objects.load();
-        // CAST: the lower half.
-        (now as u32 != 0).then(|| (Self::number(now), now))
+        Some((Self::number(now)?, now))
     }
 
     /// Takes the object that was seen, if nothing has changed since.
@@ -84,21 +85,20 @@ impl<E: Env> Slot<E> {
     pub(super) fn take(&self) -> Option<u64> {
         let mut now = self.objects.load();
         loop {
-            // CAST: the lower half.
-            if now as u32 == 0 {
-                return None;
-            }
+            let number = Self::number(now)?;
             match self.objects.cas(now, now & now.wrapping_sub(1)) {
-                Ok(()) => return Some(Self::number(now)),
+                Ok(()) => return Some(number),
                 Err(other) => now = other,
             }
         }
     }
 
+    /// The number of a word's lowest object.
     #[inline]
-    fn number(word: u64) -> u64 {
-        (word >> 32).wrapping_mul(u64::from(GROUP)) | u64::from(word.trailing_zeros())
-        // CAST: 32.
+    fn number(word: u64) -> Option<u64> {
+        // CAST: the lower half.
+        let objects = NonZero::new(word as u32)?;
+        Some((word >> 32).wrapping_mul(u64::from(GROUP)) | u64::from(objects.trailing_zeros()))
     }
 
     /// Puts a group into an empty slot.

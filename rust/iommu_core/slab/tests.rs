@@ -19,6 +19,7 @@ use proptest::prelude::*;
 
 mod churn;
 mod interleave;
+mod put_off;
 mod threads;
 
 /// The standard library's parts.

@@ -5,6 +5,8 @@
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
+use core::ptr::NonNull;
+
 use kernel::{
     bindings,
     device::Device,
@@ -17,8 +19,7 @@ use kernel::{
         c_ulong, //
     },
     prelude::*,
-    sync::atomic::Atomic,
-    types::Opaque, //
+    sync::atomic::Atomic, //
 };
 
 use super::super::hw_pages::Gfp;
@@ -26,6 +27,7 @@ use super::{
     device::private,
     dma_ops::DmaDriver,
     dma_table,
+    domain_timer::DomainBox,
     driver::{
         Capability,
         DomainType,
@@ -35,9 +37,7 @@ use super::{
     },
     ops::{
         DeviceBox,
-        DomainBox,
         IommuDevice,
-        RangeOpsOf,
         IOMMU_DOMAIN_DMA_API,
         IOMMU_DOMAIN_IDENTITY, //
     },
@@ -220,7 +220,7 @@ pub(super) unsafe extern "C" fn capable<T: Driver>(
 ///
 /// For the IOMMU core, under its contract for this callback: devices and domains are live and
 /// this driver's.
-pub(super) unsafe extern "C" fn domain_alloc<T: Driver>(
+pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
     dev: *mut bindings::device,
     flags: u32,
     user: *const bindings::iommu_user_data,
@@ -230,7 +230,7 @@ pub(super) unsafe extern "C" fn domain_alloc<T: Driver>(
     }
     // SAFETY: the core's contract.
     let made = unsafe {
-        with::<T, Result<KBox<DomainBox<T>>>>(dev, Err(ENODEV), |driver, _, b| {
+        with::<T, Result<NonNull<DomainBox<T>>>>(dev, Err(ENODEV), |driver, _, b| {
             let (data, geometry) = driver.domain_alloc(b.data())?;
             // CAST: usize is 64 bits wide on every machine with these units; as below.
             let raw = bindings::iommu_domain {
@@ -243,18 +243,11 @@ pub(super) unsafe extern "C" fn domain_alloc<T: Driver>(
                 is_iommupt: true,
                 ..Default::default()
             };
-            Ok(KBox::new(
-                DomainBox::<T> {
-                    raw: Opaque::new(raw),
-                    pt_ops: &RangeOpsOf::<T>::OPS,
-                    data,
-                },
-                GFP_KERNEL,
-            )?)
+            DomainBox::<T>::new(raw, data)
         })
     };
     match made {
-        Ok(b) => KBox::into_raw(b).cast(),
+        Ok(b) => b.as_ptr().cast(),
         Err(e) => e.to_ptr(),
     }
 }
@@ -265,7 +258,7 @@ pub(super) unsafe extern "C" fn domain_alloc<T: Driver>(
 /// this driver's.
 pub(super) unsafe extern "C" fn domain_free<T: Driver>(domain: *mut bindings::iommu_domain) {
     // SAFETY: made by `domain_alloc`; no device is attached any more, by the core's contract.
-    drop(unsafe { KBox::from_raw(domain.cast::<DomainBox<T>>()) });
+    unsafe { DomainBox::free(NonNull::new_unchecked(domain.cast::<DomainBox<T>>())) };
 }
 
 /// Attaches a static domain.

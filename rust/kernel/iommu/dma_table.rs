@@ -173,6 +173,22 @@ unsafe fn with<T: DmaDriver, R>(
     Some(f(T::slot().get()?, device, b.data(), b.domain()?))
 }
 
+/// Unmaps.
+///
+/// # Safety
+///
+/// As [`with`].
+#[inline(always)]
+unsafe fn unmap<T: DmaDriver>(dev: Dev, addr: u64, len_bytes: Option<usize>) {
+    // SAFETY: by contract; the table is only on devices of driver `T`.
+    let Some(b) = (unsafe { DeviceBox::<T>::of(dev) }) else {
+        return;
+    };
+    if let (Some(driver), Some((domain, later))) = (T::slot().get(), b.domain_and_leave()) {
+        driver.dma_unmap(b.data(), domain, addr, len_bytes, later);
+    }
+}
+
 /// # Safety
 ///
 /// For the DMA API for a live device that has this driver's table, under the API's rules.
@@ -210,11 +226,7 @@ unsafe extern "C" fn unmap_phys<T: DmaDriver>(
     _attrs: c_ulong,
 ) {
     // SAFETY: the DMA API's contract.
-    unsafe {
-        with::<T, _>(dev, |driver, _, data, domain| {
-            driver.dma_unmap(data, domain, addr, Some(size))
-        })
-    };
+    unsafe { unmap::<T>(dev, addr, Some(size)) }
 }
 
 /// # Safety
@@ -262,11 +274,7 @@ unsafe extern "C" fn unmap_sg<T: DmaDriver>(
     let list = unsafe { SgList::new(sg, usize::try_from(nents).unwrap_or(0)) };
     if let Some(start) = list.mapped_at() {
         // SAFETY: the DMA API's contract.
-        unsafe {
-            with::<T, _>(dev, |driver, _, data, domain| {
-                driver.dma_unmap(data, domain, start, None)
-            })
-        };
+        unsafe { unmap::<T>(dev, start, None) };
     }
 }
 

@@ -44,6 +44,10 @@ use super::{
         private, //
     },
     dma_ops::DmaDriver,
+    domain_timer::{
+        DomainBox,
+        Later, //
+    },
     driver::Driver, //
 };
 /// Where the callbacks of a driver find it: a static of the driver.
@@ -131,15 +135,6 @@ impl<T: Driver> RangeOpsOf<T> {
     };
 }
 
-/// A paging domain as the core sees it, with the driver's part behind it. The first two fields are those
-/// of `struct pt_iommu` that the core knows.
-#[repr(C)]
-pub(super) struct DomainBox<T: Driver> {
-    pub(super) raw: Opaque<bindings::iommu_domain>,
-    pub(super) pt_ops: &'static RangeOps,
-    pub(super) data: KBox<T::Domain>,
-}
-
 /// What hangs off a probed device.
 pub(crate) struct DeviceBox<T: Driver> {
     pub(super) unit: Arc<T::Unit>,
@@ -155,10 +150,10 @@ pub(crate) struct DeviceBox<T: Driver> {
 impl<T: Driver> Drop for DeviceBox<T> {
     fn drop(&mut self) {
         let own = self.own.load(Acquire);
-        if !own.is_null() {
+        if let Some(own) = NonNull::new(own) {
             // SAFETY: made by `own_domain::reserve` for this box alone; the device has left it for
             // the release domain.
-            drop(unsafe { KBox::from_raw(own) });
+            unsafe { DomainBox::free(own) };
         }
     }
 }
@@ -189,6 +184,14 @@ impl<T: Driver> DeviceBox<T> {
         // move a device while anything that uses the domain runs: attaches hold the group's
         // mutex, and DMA is mapped only by a bound driver, whose domain does not change.
         unsafe { ptr.as_ref() }.map(|d| &*d.data)
+    }
+
+    /// [`Self::domain`], and leave to put invalidations off if its type gives it.
+    #[inline]
+    pub(super) fn domain_and_leave(&self) -> Option<(&T::Domain, Option<Later<'_>>)> {
+        let ptr = load_pointer(&self.domain);
+        // SAFETY: as in `domain`.
+        unsafe { ptr.as_ref() }.map(|d| (&*d.data, d.later()))
     }
 
     pub(super) fn set_domain(&self, domain: *mut DomainBox<T>) {

@@ -10,7 +10,10 @@
 //!
 //! C header: [`include/linux/dma-map-ops.h`](srctree/include/linux/dma-map-ops.h)
 
-use core::ptr::null_mut;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -26,8 +29,7 @@ use kernel::{
         Acquire,
         Full,
         Release, //
-    },
-    types::Opaque, //
+    }, //
 };
 
 use super::{
@@ -46,10 +48,9 @@ use super::{
         TableOf,
         MAPPING_ERROR, //
     },
+    domain_timer::DomainBox,
     ops::{
         DeviceBox,
-        DomainBox,
-        RangeOpsOf,
         IOMMU_DOMAIN_DMA_API, //
     }, //
 };
@@ -91,15 +92,7 @@ pub fn reserve<T: DmaDriver>(
         type_: IOMMU_DOMAIN_DMA_API,
         ..Default::default()
     };
-    let own = KBox::new(
-        DomainBox::<T> {
-            raw: Opaque::new(raw),
-            pt_ops: &RangeOpsOf::<T>::OPS,
-            data,
-        },
-        GFP_KERNEL,
-    )?;
-    b.set_own(KBox::into_raw(own));
+    b.set_own(DomainBox::<T>::new(raw, data)?.as_ptr());
     dma_table::set(dev, &TableOf::<T>::WAITING);
     Ok(())
 }
@@ -298,10 +291,10 @@ impl<T: DmaDriver> DeviceBox<T> {
     fn set_own(&self, own: *mut DomainBox<T>) {
         self.translated.store(false, Release);
         let old = self.own.xchg(own, Full);
-        if !old.is_null() {
+        if let Some(old) = NonNull::new(old) {
             // SAFETY: made by `reserve`, and nobody's any more: the device left it when the last
             // driver was gone.
-            drop(unsafe { KBox::from_raw(old) });
+            unsafe { DomainBox::free(old) };
         }
     }
 

@@ -104,9 +104,24 @@ impl TablePage {
     #[inline]
     pub fn zero(self, first: usize, count: usize) {
         let first = first.min(ITEMS);
-        for i in 0..count.min(ITEMS - first) {
-            // SAFETY: in the page by the bounds above; volatile as in `load`.
-            unsafe { self.0.as_ptr().add(first + i).write_volatile(0) };
+        let end = first + count.min(ITEMS - first);
+        let mut next = first;
+        let mut clear = |items: usize| {
+            for _ in 0..items {
+                // SAFETY: before `end`, so in the page; volatile as in `load`.
+                unsafe { self.0.as_ptr().add(next).write_volatile(0) };
+                next += 1;
+            }
+        };
+        // Stores in rows whose length the compiler knows: a test for each would cost twice as much.
+        let count = end - first;
+        for _ in 0..count / 8 {
+            clear(8);
+        }
+        for row in [4, 2, 1] {
+            if count & row != 0 {
+                clear(row);
+            }
         }
     }
 

@@ -38,6 +38,7 @@ PEERS = (
     Peer("rust", "core", "strict", FULL),
     Peer("rust", "core", "lazy"),
     Peer("rust", "rust", "strict", FULL),
+    Peer("rust", "rust", "lazy"),
 )
 
 W1_PAGES = (1, 2, 4, 8, 16, 32, 33, 64, 128, 256, 512, 1024)

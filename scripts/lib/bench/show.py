@@ -44,7 +44,7 @@ CELLS = (
 )
 BARS = (("map_4k", "map 4 KiB"), ("unmap_4k", "unmap 4 KiB"), ("map_sg16_4k", "map_sg 16 × 4 KiB"), ("unmap_sg16_4k", "unmap_sg 16 × 4 KiB"))
 COLOURS = {"pass-through": "#b0b0b0", "C strict": "#c0392b", "C lazy": "#e59866", "rust dma=core strict": "#5dade2", "rust dma=core lazy": "#aed6f1",
-           "rust dma=rust strict": "#1e8449"}
+           "rust dma=rust strict": "#1e8449", "rust dma=rust lazy": "#82e0aa"}
 
 
 def as_text(result):

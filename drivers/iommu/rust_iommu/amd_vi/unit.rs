@@ -79,6 +79,7 @@ use crate::{
     fault::FaultLog,
     glue::Show,
     group,
+    lazy::MAX_SPANS,
     queue::{
         self,
         Queue, //
@@ -425,7 +426,7 @@ impl family::Unit for Unit {
         self.np_cache
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_map(&self, did: DomainId, span: PageSpan) -> Result {
         if !self.np_cache {
             return Ok(());
@@ -438,6 +439,19 @@ impl family::Unit for Unit {
     fn after_unmap(&self, did: DomainId, span: PageSpan) -> Result {
         // Tables are not freed while what leads to them may be cached, so leaves are enough.
         self.invalidate(did, span, false)
+    }
+
+    fn after_unmaps(&self, did: DomainId, spans: &[PageSpan]) -> Result {
+        let all = Command::invalidate_iommu_pages(did, Pages::ALL, false);
+        let mut batch = [all; MAX_SPANS];
+        for (slot, span) in batch.iter_mut().zip(spans) {
+            let (first, lg2) = span.cover();
+            *slot = Command::invalidate_iommu_pages(did, Pages::block(first, lg2), false);
+        }
+        match batch.get(..spans.len()) {
+            Some(batch) => self.command(batch),
+            None => self.command(&[all]),
+        }
     }
 
     fn invalidate_domain(&self, did: DomainId) -> Result {

@@ -258,10 +258,16 @@ impl Hardware {
     }
 
     /// Writes go through, where the unit has a buffer for them. Any context.
+    #[inline(always)]
     pub(super) fn flush_write_buffer(&self) -> Result {
-        if !self.caps.write_buffer {
-            return Ok(());
+        match self.caps.write_buffer {
+            true => self.empty_write_buffer(),
+            false => Ok(()),
         }
+    }
+
+    #[cold]
+    fn empty_write_buffer(&self) -> Result {
         let io = self.io();
         io.write32(
             io.read32(regs::GSTS) & global::KEEP | global::WBF,

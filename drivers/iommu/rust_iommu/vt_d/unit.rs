@@ -404,7 +404,7 @@ impl family::Unit for Unit {
         self.caps().caching_mode || self.caps().write_buffer
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_map(&self, did: DomainId, span: PageSpan) -> Result {
         if !self.caps().caching_mode {
             return self.hw.flush_write_buffer();
@@ -418,6 +418,23 @@ impl family::Unit for Unit {
         self.hw.flush_write_buffer()?;
         // Tables are not freed while what leads to them may be cached, so leaves are enough.
         self.invalidate(did, span, true)
+    }
+
+    fn after_unmaps(&self, did: DomainId, spans: &[PageSpan]) -> Result {
+        let caps = self.caps();
+        let mut batch = [Descriptor::domain(did); MAX_BLOCKS];
+        for (slot, span) in batch.iter_mut().zip(spans) {
+            let (first, lg2) = span.cover();
+            if !caps.page_selective || lg2 > caps.max_mask {
+                return self.invalidate_domain(did);
+            }
+            *slot = self.pages(did, first, lg2, true);
+        }
+        self.hw.flush_write_buffer()?;
+        match batch.get(..spans.len()) {
+            Some(all) => self.command(all),
+            None => self.invalidate_domain(did),
+        }
     }
 
     fn invalidate_domain(&self, did: DomainId) -> Result {

@@ -26,6 +26,12 @@ use loom::{
 
 use super::{
     churn::Model,
+    defer::{
+        Alarm,
+        Batch,
+        Deferred,
+        Put, //
+    },
     *, //
 };
 use crate::commit::{
@@ -161,7 +167,7 @@ fn give(s: &LoomSpace, iova: u64) {
 
 #[test]
 fn what_another_cpu_frees_is_not_lost() {
-    explore(3, || {
+    explore(4, || {
         let s = space(2);
         let all = take_all(&s, 0, 256);
         let (first, second) = (all[0], all[1]);
@@ -179,7 +185,7 @@ fn what_another_cpu_frees_is_not_lost() {
 
 #[test]
 fn two_frees_of_one_chunk_leave_it_empty() {
-    explore(3, || {
+    explore(4, || {
         let s = space(2);
         let all = take_all(&s, 0, 256);
         let (first, second) = (all[0], all[1]);
@@ -200,7 +206,7 @@ fn two_frees_of_one_chunk_leave_it_empty() {
 
 #[test]
 fn what_is_freed_while_its_home_is_left_is_found() {
-    explore(3, || {
+    explore(4, || {
         let s = space(2);
         let first = take(&s, 0, 256)[0].0;
         take(&s, 0, 256);
@@ -214,7 +220,7 @@ fn what_is_freed_while_its_home_is_left_is_found() {
 
 #[test]
 fn a_reserve_is_taken_once() {
-    explore(2, || {
+    explore(3, || {
         let s = space(2);
         let first = take(&s, 0, 256);
         // The other object is in the slot of CPU 0; CPU 1 has to take it from there.
@@ -224,7 +230,7 @@ fn a_reserve_is_taken_once() {
 
 #[test]
 fn a_chunk_turns_to_another_size_only_when_it_is_empty() {
-    explore(1, || {
+    explore(2, || {
         let s = space(2);
         let all = take_all(&s, 0, 256);
         let (first, second) = (all[0], all[1]);
@@ -243,7 +249,7 @@ fn a_chunk_turns_to_another_size_only_when_it_is_empty() {
 
 #[test]
 fn a_chunk_is_given_back_or_used() {
-    explore(1, || {
+    explore(2, || {
         let s = space(2);
         for iova in take_all(&s, 0, 256) {
             give(&s, iova);
@@ -265,7 +271,7 @@ fn a_chunk_is_given_back_or_used() {
 
 #[test]
 fn a_run_and_a_chunk_do_not_meet() {
-    explore(2, || {
+    explore(3, || {
         let s = space(3);
         both(&s, &[], |s| take(s, 0, 512), |s| take(s, 1, 256));
     });
@@ -273,7 +279,7 @@ fn a_run_and_a_chunk_do_not_meet() {
 
 #[test]
 fn a_list_knows_what_is_listed() {
-    explore(3, || {
+    explore(4, || {
         let tree = Arc::new(Tree::<Loom>::new(63));
         for c in [0, 1] {
             tree.make_chunk(c).unwrap();
@@ -286,6 +292,31 @@ fn a_list_knows_what_is_listed() {
         assert_eq!(tree.find(Class::EMPTY, 0, 63), Some(1));
         assert!(tree.unlist(Class::EMPTY, 1));
         assert_eq!(tree.find(Class::EMPTY, 0, 63), None);
+    });
+}
+
+#[test]
+fn what_is_put_off_is_done_once() {
+    explore(4, || {
+        let all = Arc::new((Batch::<Loom>::new(), Alarm::<Loom>::new()));
+        let put = |all: &(Batch<Loom>, Alarm<Loom>), iova| {
+            let kept = all.0.put(Deferred::new(iova, 1).unwrap()) == Put::Kept;
+            (kept, kept && all.1.is_wanted())
+        };
+        assert_eq!(put(&all, 0x1000), (true, true));
+        let other = all.clone();
+        let t = thread::spawn(move || put(&other, 0x2000));
+        // The timer runs out.
+        all.1.rings();
+        let mut done: Vec<_> = all.0.take().map(Deferred::iova).collect();
+        let (kept, starts) = t.join().unwrap();
+        // What the timer has not found has started another one, or was refused.
+        let missed = kept && !done.contains(&0x2000);
+        assert!(!missed || starts, "nobody comes for it");
+        done.extend(all.0.take().map(Deferred::iova));
+        done.sort_unstable();
+        let wanted: &[u64] = if kept { &[0x1000, 0x2000] } else { &[0x1000] };
+        assert_eq!(done, wanted);
     });
 }
 
@@ -355,7 +386,7 @@ impl Ring {
 
 #[test]
 fn each_command_is_done_when_its_waiter_goes_on() {
-    explore(3, || {
+    explore(4, || {
         let ring = Arc::new(Ring {
             commit: Commit::new(),
             written: Mutex::new(Vec::new()),

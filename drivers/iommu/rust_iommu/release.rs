@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! After an unmap: units forget the pages, then their addresses go back, and leaf tables that too many
+//! empty chunks hold. What cannot be invalidated is never used again (quarantine).
+
+use iommu_core::{
+    addr::{
+        PageSpan,
+        Range,
+        PAGE_SIZE, //
+    },
+    pt::Format,
+    slab, //
+};
+use kernel::prelude::*;
+use kernel_iommu::iommu::dma_ops::Later;
+
+use crate::{
+    addresses::Object,
+    dma::{
+        report,
+        span,
+        Flush, //
+    },
+    domain::PagingDomain,
+    glue::Show,
+    lazy::put_off,
+    leaves::Mismatch, //
+};
+
+/// Gives the object at `iova` back, which no unit has translations of.
+pub(crate) fn put_back<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, iova: u64) {
+    match domain.space().map(|space| space.object(iova)) {
+        Some(Ok(object)) if release_clean(domain, &object) => reclaim(unit, domain),
+        Some(Err(e)) => _ = report(iova, Mismatch::Wild(e)),
+        _ => {}
+    }
+}
+
+/// Empty chunks that keep their leaf tables, for the next that need one.
+const KEPT: u64 = 64;
+/// Chunks that one call gives back: enough to keep up, few enough to stay short.
+const RECLAIMED: usize = 2;
+
+/// Gives leaf tables back where too many are empty: taken out of the tree, forgotten by every unit, then
+/// freed.
+#[cold]
+pub(crate) fn reclaim<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) {
+    let Some(space) = domain.space() else { return };
+    if space.empty_chunks() <= KEPT {
+        return;
+    }
+    let mut taken = [None; RECLAIMED];
+    let mut any = false;
+    for slot in taken.iter_mut() {
+        let Some((chunk, leaf)) = space.reclaim(0) else {
+            break;
+        };
+        let table = (leaf != 0).then(|| domain.detach(chunk)).flatten();
+        any |= table.is_some();
+        *slot = Some((chunk, table));
+    }
+    // Walk caches, too. What cannot be invalidated is never used again.
+    if any && unit.forget(domain).is_err() {
+        let chunks = taken.iter().flatten().count();
+        // CAST (both): 2 at most; u32 to u64 never loses a bit.
+        return domain.quarantine(chunks as u64 * u64::from(slab::PAGES));
+    }
+    for (chunk, table) in taken.into_iter().flatten() {
+        if let Some(table) = table {
+            domain.free_table(table);
+        }
+        space.reclaimed(chunk);
+    }
+}
+
+/// Invalidates the first pages of an object, whose items are clear, and gives it back.
+#[inline(always)]
+pub(crate) fn release_inline<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+    later: Option<Later<'_>>,
+) {
+    if later.is_some_and(|later| put_off(unit, domain, object.iova, pages, later)) {
+        return;
+    }
+    let span = span(object.iova, pages);
+    if unit.after_unmap_inline(domain, span).is_err() {
+        return domain.quarantine(span.pages);
+    }
+    match domain.space().map(|space| space.free(object)) {
+        Some(Err(e)) => _ = report(object.iova, Mismatch::Wild(e)),
+        Some(Ok(true)) => reclaim(unit, domain),
+        _ => {}
+    }
+}
+
+/// [`release_inline`] at once, where it need not be fast.
+#[inline(never)]
+pub(crate) fn release<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    pages: usize,
+) {
+    release_inline(unit, domain, object, pages, None);
+}
+
+/// Gives an object back that no unit has translations of. `true`: its chunk is empty now.
+#[inline(never)]
+pub(crate) fn release_clean<F: Format>(domain: &PagingDomain<F>, object: &Object<'_>) -> bool {
+    match domain.space().map(|space| space.free(object)) {
+        Some(Ok(empty)) => empty,
+        Some(Err(e)) => report(object.iova, Mismatch::Wild(e)),
+        None => false,
+    }
+}
+
+/// Clears what is mapped in a part of a run, invalidates it, and gives the run back.
+#[cold]
+pub(crate) fn release_run<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    object: &Object<'_>,
+    iova: u64,
+    len: u64,
+) {
+    let mut done = 0;
+    let mut cleared: Option<Range> = None;
+    while done < len {
+        let u = domain.unmap(iova + done, len - done);
+        if let Some(c) = u.cleared {
+            cleared = match cleared {
+                None => Some(c),
+                Some(r) => Range::new(r.first().min(c.first()), r.last().max(c.last())),
+            };
+        }
+        // A hole is one page at least.
+        done += u.bytes.max(PAGE_SIZE);
+    }
+    match cleared.map_or(Ok(()), |c| unit.after_unmap(domain, PageSpan::of(&c))) {
+        Ok(()) => _ = release_clean(domain, object),
+        Err(_) => {
+            if let Some(c) = cleared {
+                pr_debug!("quarantined {}\n", Show(c));
+            }
+            domain.quarantine(len / PAGE_SIZE);
+        }
+    }
+}
