@@ -25,8 +25,8 @@ AMD = f"{DRIVER}/amd_vi"
 VTD = f"{DRIVER}/vt_d"
 
 # A method without callers would be a warning.
-UNMAP_FLUSH = "                return u.after_unmap(domain.id(), span);"
-NO_UNMAP_FLUSH = (UNMAP_FLUSH, "                return if span.pages == u64::MAX { u.after_unmap(domain.id(), span) } else { Ok(()) };")
+UNMAP_FLUSH = "            Some(u) => u.after_unmap(domain.id(), span),"
+NO_UNMAP_FLUSH = (UNMAP_FLUSH, "            Some(u) => if span.pages == u64::MAX { u.after_unmap(domain.id(), span) } else { Ok(()) },")
 
 # A VT-d descriptor for pages.
 PAGES = "            false => Descriptor::pages(did, Block::new(first, lg2), leaf_only),"
@@ -57,8 +57,7 @@ MUTANTS = [
     Mutant("unmap-without-invalidation-dma", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "oracle", "used again before its invalidation"),
     Mutant("unmap-invalidates-too-little", f"{DRIVER}/iommu.rs",
            UNMAP_FLUSH,
-           """                let span = PageSpan { pages: span.pages.div_ceil(2), ..span };
-                return u.after_unmap(domain.id(), span);""",
+           """            Some(u) => u.after_unmap(domain.id(), PageSpan { pages: span.pages.div_ceil(2), ..span }),""",
            "oracle", "after each of|nothing in the end"),
     Mutant("map-without-invalidation", f"{AMD}/unit.rs", "        if !self.np_cache {\n            return Ok(());",
            "        if !self.np_cache || span.pages > 0 {\n            return Ok(());",
@@ -82,7 +81,7 @@ MUTANTS = [
            "if known.is_empty() {\n                    *known = compute(self.policy, firmware_alias)?;\n                }", "shuffle", "steps under I/O"),
     Mutant("pointers-left-behind", f"{AMD}/hardware.rs", "            io.write64(value, *reg);", "            let _ = (value, reg);",
            "life", "plan"),
-    Mutant("addresses-reused-in-doubt", f"{DRIVER}/iommu.rs", UNMAP_FLUSH, "                let _ = u.after_unmap(domain.id(), span);\n                return Ok(());",
+    Mutant("addresses-reused-in-doubt", f"{DRIVER}/iommu.rs", UNMAP_FLUSH, "            Some(u) => u.after_unmap(domain.id(), span).or(Ok(())),",
            "life", "kept back"),
     Mutant("overflow-not-restarted", f"{AMD}/events.rs", "            self.restart();\n", "            let _ = Self::restart;\n",
            "life", "events after an overflow"),
@@ -110,7 +109,7 @@ MUTANTS = [
            "commands", "upper levels", "vt-d"),
     Mutant("vtd-map-without-invalidation", f"{VTD}/unit.rs", "if !self.caps().caching_mode {", "if !self.caps().caching_mode || span.pages > 0 {",
            "oracle", "each map and each unmap|after each of", "vt-d"),
-    Mutant("vtd-entry-stays-cached", f"{VTD}/unit.rs", "            self.command(&[context, all])\n", "            let _ = context;\n            self.command(&[all])\n",
+    Mutant("vtd-entry-stays-cached", f"{VTD}/unit.rs", "            Mode::Legacy => self.command(&[context, all]),", "            Mode::Legacy => self.command(&[all]),",
            "reach", "claimed", "vt-d"),
     Mutant("vtd-fault-records-stay", f"{VTD}/hardware.rs", "        io.write32((VALID >> 32) as u32, at + 12);\n", "        let _ = VALID;\n",
            "life", ".", "vt-d"),
@@ -145,6 +144,13 @@ MUTANTS = [
     ]
 ] + [
     *(Mutant(f"slab-{name}", f"rust/iommu_core/slab/{file}", old, new, "host", test) for name, file, old, new, test in SLAB),
+    Mutant("lazy-without-invalidation", f"{DRIVER}/lazy.rs", "Some(spans) if ranges.next().is_none() => unit.after_unmaps(domain, spans),",
+           "Some(spans) if ranges.next().is_none() => if spans.len() > 64 { unit.after_unmaps(domain, spans) } else { Ok(()) },", "oracle", "lazy: no IOVA is used again"),
+    Mutant("lazy-for-ever", f"{DRIVER}/lazy.rs", "Put::Kept if lazy.alarm.is_wanted() => later.start(Delta::from_millis(WINDOW_MS)),",
+           "Put::Kept if lazy.alarm.is_wanted() => later.start(Delta::from_secs(WINDOW_MS * 600)),", "life", "lazy: nor 20 ms later"),
+    Mutant("wait-with-interrupts-off", f"{DRIVER}/queue.rs", "        let ticket = match self.append(unit, &[command]) {",
+           "        let _irq = IrqSaved::new();\n        let ticket = match self.append(unit, &[command]) {", "life", "wait: (the waiting CPU takes|at once)"),
+    Mutant("alarm-stays-set", "rust/iommu_core/slab/defer.rs", "        self.0.swap(0);", "        self.0.load();", "host", "slab::tests::interleave::what_is_put"),
     Mutant("first-stage-moves-through-nothing", "rust/iommu_core/vtd/entry.rs", ".write(Half::Low, current.with_id(spare).half(Half::Low))",
            ".write(Half::Low, [0; 2])", "host", "vtd::entry::tests::hardware_never"),
     Mutant("commit-two-at-the-doorbell", "rust/iommu_core/commit.rs", "        if self.ringing.load() != 0 {\n            return None;\n        }\n        let open",

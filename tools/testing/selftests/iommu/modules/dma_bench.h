@@ -84,5 +84,7 @@ int work_exhaust(struct bench *b);
 int work_threads(struct bench *b, u32 threads, u32 ms);
 int work_cross(struct bench *b, u32 ms);
 int work_probe(struct bench *b);
+int work_wait(struct bench *b);
+int work_irqs(struct bench *b);
 
 #endif

@@ -124,6 +124,10 @@ static int dispatch(struct bench *b, const char *line)
 		return work_cross(b, v[0]);
 	if (!strcmp(name, "probe"))
 		return work_probe(b);
+	if (!strcmp(name, "wait"))
+		return work_wait(b);
+	if (!strcmp(name, "irqs"))
+		return work_irqs(b);
 	return -EINVAL;
 }
 

@@ -185,12 +185,12 @@ static void edu_write(struct bench *b, dma_addr_t to)
 		msleep(10);
 }
 
-/* The device writes to a mapping, then once more after it is gone. */
+/* The device writes to a mapping, then at once after it is gone, then when lazy mode is due. */
 int work_probe(struct bench *b)
 {
 	u8 *mem = page_address(b->scattered[1]);
 	dma_addr_t addr;
-	bool mapped, after;
+	bool mapped, after, later;
 
 	if (!b->regs)
 		return -ENODEV;
@@ -204,7 +204,12 @@ int work_probe(struct bench *b)
 	unmap_pages(b, addr, 1);
 	edu_write(b, addr);
 	after = mem[0] != 0xa5;
+	msleep(20);
+	memset(mem, 0xa5, PAGE_SIZE);
+	edu_write(b, addr);
+	later = mem[0] != 0xa5;
 	say(b, "COUNT probe reached_mapped %u\n", mapped);
 	say(b, "COUNT probe reached_after_unmap %u\n", after);
+	say(b, "COUNT probe reached_20_ms_later %u\n", later);
 	return 0;
 }
