@@ -52,6 +52,13 @@ unsigned long rust_helper_iommu_first_page(void);
 unsigned long rust_helper_iommu_irq_save(void);
 void rust_helper_iommu_irq_restore(unsigned long flags);
 
+struct rust_shrinker;
+struct rust_shrinker *rust_helper_iommu_shrinker_new(const char *name,
+						     unsigned long (*count_fn)(void *),
+						     unsigned long (*scan_fn)(void *, unsigned long),
+						     void *data);
+void *rust_helper_iommu_shrinker_free(struct rust_shrinker *s);
+
 const char *rust_iommu_param_unit(void);
 const char *rust_iommu_param_dma(void);
 const char *rust_iommu_param_isolate(void);

@@ -30,6 +30,8 @@ pub mod pci_topology;
 pub mod ratelimit;
 #[path = "../kernel/shared_word.rs"]
 pub mod shared_word;
+#[path = "../kernel/shrinker.rs"]
+pub mod shrinker;
 #[path = "../kernel/syscore.rs"]
 pub mod syscore;
 #[path = "../kernel/unit_irq.rs"]

@@ -18,9 +18,11 @@ def run(suite):
     suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
     suite.guest("broken.sh", rust_params="dma=rust", title="broken", devices=["nvme"], timeout=200)
+    bench = os.path.join(TOP, "build", suite.options.flavour, "tests/dma_bench.ko")
+    suite.guest("memory.sh", title="memory", rust_params="dma=rust", devices=["edu"], modules=[bench])
     for title, before, append in ("wait", "LAZY=\n", ""), ("lazy", "LAZY=1\n", "iommu.strict=0"):
         suite.guest("wait.sh", before=before, title=title, append=append, rust_params="dma=rust", smp=2, devices=["edu"],
-                    modules=[os.path.join(TOP, "build", suite.options.flavour, "tests/dma_bench.ko")])
+                    modules=[bench])
     with open(f"{tools}/{TAKEOVER[suite.options.unit]}", encoding="utf-8") as f:
         suite.guest("takeover.sh", before=f.read(), title="take-over", driver="none", load=False, devices=["nvme", "testdev"],
                     append="memmap=8M$0x20000000", files=[suite.options.module()])

@@ -14,6 +14,7 @@ use iommu_core::{
 };
 use kernel::{
     error::code::*,
+    fmt,
     new_spinlock_irq,
     prelude::*,
     sync::SpinLockIrq, //
@@ -108,6 +109,43 @@ impl Addresses {
             let taken = self.space.reserve(one).is_ok();
             if !taken && !self.is_in_another(&one, &range) && !is_itself(page) {
                 return Err(EBUSY);
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes them for debugfs, after the first words of a line.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.space.counts();
+        writeln!(
+            f,
+            ", in use {}, waiting for invalidation {}",
+            n.used_pages(),
+            self.lazy.waiting()
+        )?;
+        writeln!(
+            f,
+            "  chunks: in use {} empty {} unused {} in {} runs {}; descriptors {} leaf tables {}",
+            n.chunks.iter().sum::<u32>(),
+            n.empty,
+            n.unused,
+            n.runs,
+            n.run_chunks,
+            n.descriptors,
+            n.tables
+        )?;
+        for (order, ((chunks, free), held)) in
+            (n.chunks.iter().zip(&n.free).zip(&n.in_slots)).enumerate()
+        {
+            if *chunks != 0 {
+                writeln!(
+                    f,
+                    "  objects of {} KiB: chunks {} free {} of these held by CPUs {}",
+                    4 << order,
+                    chunks,
+                    free,
+                    held
+                )?;
             }
         }
         Ok(())

@@ -31,7 +31,7 @@ type Entry = Pin<KBox<File<Arc<Machine>>>>;
 
 /// The files; gone on drop.
 pub(crate) struct Files {
-    _files: [Entry; 6],
+    _files: [Entry; 7],
     _dir: Dir,
 }
 
@@ -56,6 +56,10 @@ impl Files {
             )?,
             KBox::pin_init(
                 dir.read_callback_file(c"groups.json", m(), &group_view::json),
+                GFP_KERNEL,
+            )?,
+            KBox::pin_init(
+                dir.read_callback_file(c"domains", m(), &domains),
                 GFP_KERNEL,
             )?,
             KBox::pin_init(dir.read_callback_file(c"faults", m(), &faults), GFP_KERNEL)?,
@@ -97,6 +101,10 @@ fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn domains(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    m.driver.show_domains(f)
 }
 
 fn faults(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -26,6 +26,7 @@ use iommu_core::{
 };
 use kernel::{
     error::code::*,
+    fmt,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -311,6 +312,28 @@ impl<F: Format> PagingDomain<F> {
         self.serve()?;
         let addresses = self.served.get().ok_or(ENOMEM)?;
         addresses.reserve(range, |page| self.lookup(page) == Some(page))
+    }
+
+    /// Leaf tables that empty chunks hold.
+    pub(crate) fn spare_tables(&self) -> usize {
+        // CAST: below 2^18.
+        self.space()
+            .map_or(0, |space| space.empty_chunks() as usize)
+    }
+
+    /// Describes the domain's addresses for debugfs.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quarantined = self.quarantined.load(Relaxed);
+        let (id, last) = (self.id().0, self.last_iova);
+        write!(
+            f,
+            "domain {}: addresses to {:#x}, pages quarantined {}",
+            id, last, quarantined
+        )?;
+        match self.served.get() {
+            Some(addresses) => addresses.show(f),
+            None => writeln!(f, ", mapped by the core"),
+        }
     }
 
     /// Leaks addresses that could not be invalidated.

@@ -70,7 +70,8 @@ use crate::{
     params::{
         self,
         Params, //
-    }, //
+    },
+    release::free_spare, //
 };
 
 /// A domain of a family.
@@ -94,6 +95,10 @@ pub(crate) struct Iommu<F: Family> {
     unnamed: Atomic<bool>,
     #[pin]
     pub(crate) devices: Mutex<KVec<Arc<Device>>>,
+    /// The core's, and those in reserve. Whoever frees memory for others may want it: no device's lock
+    /// is taken under this one.
+    #[pin]
+    pub(crate) domains: Mutex<KVec<Arc<Domain<F>>>>,
     #[pin]
     pub(crate) groups: Groups,
 }
@@ -132,6 +137,7 @@ impl<F: Family> Iommu<F> {
                 hears_of_maps,
                 unnamed: Atomic::new(false),
                 devices <- new_mutex!(KVec::new()),
+                domains <- new_mutex!(KVec::new()),
                 groups <- Groups::new(params.policy, acs),
             }),
             GFP_KERNEL,
@@ -296,6 +302,28 @@ impl<F: Family> Running for Iommu<F> {
 
     fn after_driver(&self, dev: &kernel::device::Device) {
         own_domain::withdraw::<Self>(dev);
+    }
+
+    fn show_domains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.domains.lock().iter().try_for_each(|d| d.show(f))
+    }
+
+    fn count_spare_tables(&self) -> usize {
+        let Some(domains) = self.domains.try_lock() else {
+            return 0;
+        };
+        domains.iter().map(|d| d.spare_tables()).sum()
+    }
+
+    fn free_spare_tables(&self, most: usize) -> usize {
+        let Some(domains) = self.domains.try_lock() else {
+            return 0;
+        };
+        let mut freed = 0;
+        for domain in domains.iter() {
+            freed += free_spare(self, domain, most.saturating_sub(freed));
+        }
+        freed
     }
 
     fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

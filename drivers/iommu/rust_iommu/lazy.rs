@@ -74,6 +74,14 @@ impl Lazy {
     }
 }
 
+impl Lazy {
+    /// Pages that wait. Exact while nothing is unmapped.
+    pub(crate) fn waiting(&self) -> u64 {
+        let batches = self.batches.iter().filter_map(OnceBox::get);
+        batches.map(Batch::pages).sum()
+    }
+}
+
 /// Puts off what has to happen before the object at `iova` is used again, whose first `pages` items are
 /// clear. `false`: that is not possible now, the caller does it at once.
 #[inline(never)]

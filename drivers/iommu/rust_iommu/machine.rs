@@ -32,6 +32,7 @@ use kernel_iommu::{
         self,
         PciDev, //
     },
+    shrinker::Shrink,
     syscore::PowerListener, //
 };
 
@@ -63,6 +64,12 @@ pub(crate) trait Running: Send + Sync {
     fn after_driver(&self, dev: &device::Device);
     /// Describes the units.
     fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Describes the domains' addresses.
+    fn show_domains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Leaf tables that empty chunks hold; 0 where that cannot be told now. Does not sleep for long.
+    fn count_spare_tables(&self) -> usize;
+    /// Frees so many of them at most. Returns their number.
+    fn free_spare_tables(&self, most: usize) -> usize;
     /// Shows their faults.
     fn show_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     /// Stops all units. Any context.
@@ -175,6 +182,16 @@ impl Listener for Machine {
             }
             Event::Removed => self.driver.groups().forget(),
         }
+    }
+}
+
+impl Shrink for Machine {
+    fn count(&self) -> usize {
+        self.driver.count_spare_tables()
+    }
+
+    fn scan(&self, most: usize) -> usize {
+        self.driver.free_spare_tables(most)
     }
 }
 

@@ -314,14 +314,20 @@ impl<F: Family> Driver for Iommu<F> {
         self.to_static(data, old, to)
     }
 
-    fn domain_alloc(&self, data: &Arc<Device>) -> Result<(KBox<Domain<F>>, Geometry)> {
+    fn domain_alloc(&self, data: &Arc<Device>) -> Result<(Arc<Domain<F>>, Geometry)> {
         let shape = self.unit(data.unit)?.shape()?;
         let domain = Domain::<F>::new(self.ids.clone(), &shape)?;
         let geometry = Geometry {
             page_sizes: shape.page_sizes,
             last_iova: domain.last_iova(),
         };
-        Ok((KBox::new(domain, GFP_KERNEL)?, geometry))
+        let domain = Arc::new(domain, GFP_KERNEL)?;
+        self.domains.lock().push(domain.clone(), GFP_KERNEL)?;
+        Ok((domain, geometry))
+    }
+
+    fn domain_free(&self, domain: &Arc<Domain<F>>) {
+        self.domains.lock().retain(|d| !Arc::ptr_eq(d, domain));
     }
 
     fn may_assign(&self, data: &Arc<Device>) -> Result {

@@ -42,29 +42,53 @@ const KEPT: u64 = 64;
 /// Chunks that one call gives back: enough to keep up, few enough to stay short.
 const RECLAIMED: usize = 2;
 
-/// Gives leaf tables back where too many are empty: taken out of the tree, forgotten by every unit, then
-/// freed.
+/// Gives leaf tables back where too many are empty.
 #[cold]
 pub(crate) fn reclaim<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) {
-    let Some(space) = domain.space() else { return };
-    if space.empty_chunks() <= KEPT {
-        return;
+    if domain.space().is_some_and(|s| s.empty_chunks() > KEPT) {
+        free_some(unit, domain, RECLAIMED);
     }
-    let mut taken = [None; RECLAIMED];
-    let mut any = false;
-    for slot in taken.iter_mut() {
+}
+
+/// Frees leaf tables of empty chunks because others want the memory, `most` at most. Returns their
+/// number.
+pub(crate) fn free_spare<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    most: usize,
+) -> usize {
+    let mut freed = 0;
+    while freed < most {
+        match free_some(unit, domain, most - freed) {
+            0 => break,
+            n => freed += n,
+        }
+    }
+    freed
+}
+
+/// Takes leaf tables of empty chunks out of the tree, has every unit forget them, and frees them:
+/// `most`, and a few at a time. Returns their number.
+fn free_some<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, most: usize) -> usize {
+    let Some(space) = domain.space() else {
+        return 0;
+    };
+    let mut taken = [None; 8];
+    let mut tables = 0;
+    for slot in taken.iter_mut().take(most) {
         let Some((chunk, leaf)) = space.reclaim(0) else {
             break;
         };
         let table = (leaf != 0).then(|| domain.detach(chunk)).flatten();
-        any |= table.is_some();
+        tables += usize::from(table.is_some());
         *slot = Some((chunk, table));
     }
     // Walk caches, too. What cannot be invalidated is never used again.
-    if any && unit.forget(domain).is_err() {
+    if tables != 0 && unit.forget(domain).is_err() {
         let chunks = taken.iter().flatten().count();
-        // CAST (both): 2 at most; u32 to u64 never loses a bit.
-        return domain.quarantine(chunks as u64 * u64::from(slab::PAGES));
+        // CAST (both): 8 at most; u32 to u64 never loses a bit.
+        domain.quarantine(chunks as u64 * u64::from(slab::PAGES));
+        return 0;
     }
     for (chunk, table) in taken.into_iter().flatten() {
         if let Some(table) = table {
@@ -72,6 +96,7 @@ pub(crate) fn reclaim<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>)
         }
         space.reclaimed(chunk);
     }
+    tables
 }
 
 /// Invalidates the first pages of an object, whose items are clear, and gives it back.

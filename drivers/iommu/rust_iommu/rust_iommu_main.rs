@@ -8,6 +8,7 @@ use kernel::{
 };
 use kernel_iommu::{
     bus_notifier::PciBusNotifier,
+    shrinker::Shrinker,
     syscore::PowerNotices, //
 };
 
@@ -50,6 +51,7 @@ mod iommu;
 mod kunit;
 #[forbid(unsafe_code)]
 mod lazy;
+#[forbid(unsafe_code)]
 mod leaves;
 #[forbid(unsafe_code)]
 mod machine;
@@ -59,6 +61,7 @@ mod ops;
 mod params;
 #[forbid(unsafe_code)]
 mod queue;
+#[forbid(unsafe_code)]
 mod release;
 #[forbid(unsafe_code)]
 mod vt_d;
@@ -77,6 +80,7 @@ struct RustIommu {
     _debugfs: debugfs::Files,
     _notifier: Pin<KBox<PciBusNotifier<machine::Machine>>>,
     _power: Pin<KBox<PowerNotices<machine::Machine>>>,
+    _shrinker: Shrinker<machine::Machine>,
     machine: Arc<machine::Machine>,
 }
 
@@ -97,11 +101,13 @@ impl RustIommu {
         let machine = find(module, params)?;
         let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
         let power = KBox::pin_init(PowerNotices::new(machine.clone()), GFP_KERNEL)?;
+        let shrinker = Shrinker::new(c"rust_iommu", machine.clone())?;
         let debugfs = debugfs::Files::new(&machine)?;
         Ok(Self {
             _debugfs: debugfs,
             _notifier: notifier,
             _power: power,
+            _shrinker: shrinker,
             machine,
         })
     }

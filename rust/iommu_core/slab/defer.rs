@@ -110,6 +110,15 @@ impl<E: Env> Batch<E> {
         }
     }
 
+    /// The pages that wait.
+    pub fn pages(&self) -> u64 {
+        let waiting = self.objects.iter().map(|place| Deferred(place.load()));
+        waiting
+            .filter(|d| d.0 != 0)
+            .map(|d| d.span().pages)
+            .fold(0, u64::saturating_add)
+    }
+
     /// Takes what waits.
     pub fn take(&self) -> impl Iterator<Item = Deferred> + '_ {
         // Whoever puts an object now begins at the start, or finds its place taken.

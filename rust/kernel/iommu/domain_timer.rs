@@ -11,6 +11,7 @@ use kernel::{
     container_of,
     ffi::c_uint,
     prelude::*,
+    sync::Arc,
     time::Delta,
     types::Opaque, //
 };
@@ -37,7 +38,7 @@ pub(super) struct DomainBox<T: Driver> {
     /// Before what it needs: it is cancelled first (fields drop in order).
     #[pin]
     timer: Timer,
-    pub(super) data: KBox<T::Domain>,
+    pub(super) data: Arc<T::Domain>,
 }
 
 impl<T: DmaDriver> DomainBox<T> {
@@ -46,7 +47,7 @@ impl<T: DmaDriver> DomainBox<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(raw: bindings::iommu_domain, data: KBox<T::Domain>) -> Result<NonNull<Self>> {
+    pub(super) fn new(raw: bindings::iommu_domain, data: Arc<T::Domain>) -> Result<NonNull<Self>> {
         let made = KBox::pin_init(
             pin_init!(Self {
                 raw: Opaque::new(raw),
@@ -71,7 +72,10 @@ impl<T: Driver> DomainBox<T> {
     /// `this` must be from [`Self::new`] and nobody's any more.
     pub(super) unsafe fn free(this: NonNull<Self>) {
         // SAFETY: by contract.
-        drop(unsafe { KBox::from_raw(this.as_ptr()) });
+        let domain = unsafe { KBox::from_raw(this.as_ptr()) };
+        if let Some(driver) = T::slot().get() {
+            driver.domain_free(&domain.data);
+        }
     }
 
     /// The timer, if unmaps may be put off.

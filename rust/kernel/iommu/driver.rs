@@ -122,7 +122,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
         to: StaticDomain,
     ) -> Result;
     /// Makes a paging domain that `data`'s device can use. May sleep.
-    fn domain_alloc(&self, data: &Self::Device) -> Result<(KBox<Self::Domain>, Geometry)>;
+    fn domain_alloc(&self, data: &Self::Device) -> Result<(Arc<Self::Domain>, Geometry)>;
+    /// A domain of [`Driver::domain_alloc`] is nobody's any more. May sleep.
+    fn domain_free(&self, domain: &Arc<Self::Domain>);
     /// May user space get the device? Asked before a domain that is not the DMA API's is attached.
     /// May sleep.
     fn may_assign(&self, data: &Self::Device) -> Result;
