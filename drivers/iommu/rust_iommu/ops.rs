@@ -376,6 +376,10 @@ impl<F: Family> Driver for Iommu<F> {
         self.unmap_for_core(domain, iova, len)
     }
 
+    fn syncs_maps(&self) -> bool {
+        self.hears_of_maps()
+    }
+
     fn sync_map(&self, domain: &Domain<F>, span: Span) -> Result {
         match Range::new(span.0, span.1) {
             Some(range) => self.after_map(domain, PageSpan::of(&range)),

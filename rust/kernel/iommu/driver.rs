@@ -146,6 +146,8 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Unmaps up to `len_bytes`. Any context. Returns the bytes unmapped and the range that has
     /// to be invalidated.
     fn unmap(&self, domain: &Self::Domain, iova: u64, len_bytes: usize) -> (usize, Option<Span>);
+    /// Is [`Driver::sync_map`] needed at all? Does not change.
+    fn syncs_maps(&self) -> bool;
     /// New mappings become visible to units that cache absent entries.
     fn sync_map(&self, domain: &Self::Domain, span: Span) -> Result;
     /// The range becomes unreachable for devices before this returns.

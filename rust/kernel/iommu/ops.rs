@@ -238,7 +238,11 @@ impl<T: DmaDriver> Registration<T> {
             map_pages: Some(map_pages::<T>),
             unmap_pages: Some(unmap_pages::<T>),
             flush_iotlb_all: Some(flush_iotlb_all::<T>),
-            iotlb_sync_map: Some(iotlb_sync_map::<T>),
+            iotlb_sync_map: if driver.syncs_maps() {
+                Some(iotlb_sync_map::<T>)
+            } else {
+                None
+            },
             iotlb_sync: Some(iotlb_sync::<T>),
             iova_to_phys: Some(iova_to_phys::<T>),
             enforce_cache_coherency: Some(enforce_cache_coherency),
