@@ -40,6 +40,11 @@ CELLS = (
     ("nvme_128k_seq", "invalidations", "value", "invalidations an NVMe read of 128 KiB"),
     ("nvme_128k_seq", "doorbells", "value", "doorbells an NVMe read of 128 KiB"),
     ("e1000e_get_mib", "invalidations", "value", "invalidations a MiB received by e1000e"),
+    ("kernel_single_1", "map_100ns", "value", "dma_map_benchmark, a page: map, in 100 instructions, mean"),
+    ("kernel_single_1", "unmap_100ns", "value", "dma_map_benchmark, a page: unmap, in 100 instructions, mean"),
+    ("kernel_sg_16", "map_100ns", "value", "dma_map_benchmark, 16 entries: map_sg, in 100 instructions, mean"),
+    ("kernel_sg_16", "unmap_100ns", "value", "dma_map_benchmark, 16 entries: unmap_sg, in 100 instructions, mean"),
+    ("attach", "ns", "value", "a group to another domain and back, each, in instructions and waits"),
     ("probe", "reached_after_unmap", "value", "device reaches memory after unmap"),
 )
 BARS = (("map_4k", "map 4 KiB"), ("unmap_4k", "unmap 4 KiB"), ("map_sg16_4k", "map_sg 16 × 4 KiB"), ("unmap_sg16_4k", "unmap_sg 16 × 4 KiB"))
