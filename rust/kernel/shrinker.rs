@@ -13,7 +13,6 @@ use kernel::{
     error::code::*,
     ffi::{
         c_char,
-        c_ulong,
         c_void, //
     },
     prelude::*,
@@ -33,8 +32,8 @@ pub trait Shrink: Send + Sync + 'static {
 mod ffi {
     use super::*;
 
-    pub(super) type Count = unsafe extern "C" fn(*mut c_void) -> c_ulong;
-    pub(super) type Scan = unsafe extern "C" fn(*mut c_void, c_ulong) -> c_ulong;
+    pub(super) type Count = unsafe extern "C" fn(*mut c_void) -> usize;
+    pub(super) type Scan = unsafe extern "C" fn(*mut c_void, usize) -> usize;
 
     extern "C" {
         // rust/helpers/shrinker.c
@@ -107,19 +106,17 @@ impl<T: Shrink> Drop for Shrinker<T> {
 /// # Safety
 ///
 /// `data` must be that of a registered [`Shrinker<T>`].
-unsafe extern "C" fn count<T: Shrink>(data: *mut c_void) -> c_ulong {
+unsafe extern "C" fn count<T: Shrink>(data: *mut c_void) -> usize {
     // SAFETY: by contract.
     let owner = unsafe { Arc::<T>::borrow(data.cast()) };
-    // CAST: usize and c_ulong are of one size.
-    owner.count() as c_ulong
+    owner.count()
 }
 
 /// # Safety
 ///
 /// As [`count`].
-unsafe extern "C" fn scan<T: Shrink>(data: *mut c_void, most: c_ulong) -> c_ulong {
+unsafe extern "C" fn scan<T: Shrink>(data: *mut c_void, most: usize) -> usize {
     // SAFETY: by contract.
     let owner = unsafe { Arc::<T>::borrow(data.cast()) };
-    // CAST (both): as in `count`.
-    owner.scan(most as usize) as c_ulong
+    owner.scan(most)
 }

@@ -144,6 +144,10 @@ MUTANTS = [
     ]
 ] + [
     *(Mutant(f"slab-{name}", f"rust/iommu_core/slab/{file}", old, new, "host", test) for name, file, old, new, test in SLAB),
+    Mutant("tables-freed-while-cached", f"{DRIVER}/release.rs", "    if tables != 0 && unit.forget(domain).is_err() {", "    if tables > 999 && unit.forget(domain).is_err() {",
+           "commands", "only once the unit", "vt-d"),
+    Mutant("memory-is-kept", f"{DRIVER}/machine.rs", "        self.driver.free_spare_tables(most)\n", "        self.driver.free_spare_tables(most.min(0))\n",
+           "life", "memory: next to none when"),
     Mutant("lazy-without-invalidation", f"{DRIVER}/lazy.rs", "Some(spans) if ranges.next().is_none() => unit.after_unmaps(domain, spans),",
            "Some(spans) if ranges.next().is_none() => if spans.len() > 64 { unit.after_unmaps(domain, spans) } else { Ok(()) },", "oracle", "lazy: no IOVA is used again"),
     Mutant("lazy-for-ever", f"{DRIVER}/lazy.rs", "Put::Kept if lazy.alarm.is_wanted() => later.start(Delta::from_millis(WINDOW_MS)),",

@@ -12,6 +12,8 @@ import re
 
 from vm import Machine
 
+from .lib import TOP
+
 GUEST = """
 wait_for /dev/nvme0n1 20 || exit 1
 unmaps() { sed -n 's/^.*unmaps \\([0-9]*\\) .*$/\\1/p' /sys/kernel/debug/rust_iommu/devices | sort -n | tail -n 1; }
@@ -26,11 +28,51 @@ PAGES, LEAF_ONLY = 3, 1 << 6
 KINDS = {"iotlb": "second stage", "p-iotlb": "first stage"}
 
 
+# Pages enough for 195 leaf tables, most of which are freed after their unmap.
+TABLES = """
+bind "$(bdf_of 1234:11e8)" dma_bench
+run() { echo "$1" >/sys/kernel/debug/dma_bench/run; }
+tables() { sed -n 's/.* leaf tables \\([0-9]*\\)$/\\1/p' /sys/kernel/debug/rust_iommu/domains | sort -n | tail -n 1; }
+run "hold 100000"
+before=$(tables)
+wait_host begin
+run "drop 100000"
+echo "FREED $((before - $(tables)))"
+wait_host end
+"""
+
+
 def run(suite):
-    """One boot."""
+    """What single pages need; then what tables need before they are freed."""
     if suite.options.unit != "vt-d" or suite.options.driver != "rust":
         suite.skip("all", "the trace of this unit does not show it")
         return
+    pages(suite)
+    tables(suite)
+
+
+def tables(suite):
+    """A freed table may be in a cache of upper levels, which only domain-wide invalidations are sure to empty."""
+    bench = os.path.join(TOP, "build", suite.options.flavour, "tests/dma_bench.ko")
+    m = Machine(**suite.options.machine(), script=TABLES, rust_params="dma=rust", devices=["edu"], modules=[bench],
+                traces=["vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid"], timeout=120)
+    with m:
+        m.wait_for("host: ready", 60)
+        start = os.path.getsize(m.trace_file)
+        m.send("begin")
+        freed = int(m.wait_for(r"FREED (-?\d+)", 60)[1])
+        with open(m.trace_file, encoding="utf-8") as f:
+            f.seek(start)
+            whole = sum(line.startswith(("vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid ")) for line in f)
+        m.send("end")
+        r = m.finish()
+    result(suite, r, "tables are freed", "" if freed > 100 else f"{freed} of 195")
+    # At most eight tables go with one invalidation.
+    result(suite, r, "only once the unit has dropped all of their domain", "" if whole * 8 >= freed else f"{whole} invalidations for {freed} tables")
+
+
+def pages(suite):
+    """One boot."""
     m = Machine(**suite.options.machine(), script=GUEST, rust_params="dma=rust", devices=["nvme"], traces=["vtd_inv_desc"], timeout=120)
     with m:
         m.wait_for("host: ready", 60)

@@ -277,7 +277,7 @@ fn finish_heard<F: Format>(
 
 /// Takes back what a failed mapping has done.
 #[cold]
-fn give_up<F: Format>(
+pub(crate) fn give_up<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     object: &Object<'_>,

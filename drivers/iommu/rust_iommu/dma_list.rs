@@ -30,6 +30,7 @@ use crate::{
     addresses::Object,
     dma::{
         finish,
+        give_up,
         limit,
         perm,
         take,
@@ -41,11 +42,7 @@ use crate::{
         this_cpu,
         Space, //
     },
-    leaves::Writer,
-    release::{
-        release,
-        release_clean, //
-    }, //
+    leaves::Writer, //
 };
 
 /// The bytes of the pages that an entry has.
@@ -111,20 +108,20 @@ pub(crate) fn map_list<F: Format>(
     list: &SgList<'_>,
 ) -> Result<usize> {
     match map_singles(unit, domain, &req, list) {
-        Some(segments) => Ok(segments),
+        Some(mapped) => mapped,
         None => map_any(unit, domain, req, list),
     }
 }
 
 /// [`map_list`] for what most lists are: entries of one page each, so that one pass over the list is
 /// enough. [`None`]: it is not such a list, or there are no addresses at hand; nothing is mapped.
-#[inline]
+#[inline(always)]
 fn map_singles<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     req: &Request<'_>,
     list: &SgList<'_>,
-) -> Option<usize> {
+) -> Option<Result<usize>> {
     let order = Space::order_of(u32::try_from(list.len()).ok()?);
     // CAST: u32 fits u64.
     if order > 8 || (PAGE_SIZE << order) - 1 > segment_boundary(req.dev) {
@@ -166,26 +163,14 @@ fn map_singles<F: Format>(
         true
     });
     if ready.is_none() {
-        back_out(unit, domain, &object, pages);
+        // A device may have looked at what was written.
+        give_up(unit, domain, &object, pages);
         return None;
     }
-    finish(unit, domain, &object, pages, Ok(())).ok()?;
-    Some(segments.finish())
-}
-
-/// Gives an object back of which some pages were written.
-#[cold]
-fn back_out<F: Format>(
-    unit: &impl Flush<F>,
-    domain: &PagingDomain<F>,
-    object: &Object<'_>,
-    pages: usize,
-) {
-    match domain.clear(object, pages.max(1)) {
-        // A device may have looked at them.
-        Ok(n) => release(unit, domain, object, n),
-        Err(_) => _ = release_clean(domain, object),
+    if let Err(e) = finish(unit, domain, &object, pages, Ok(())) {
+        return Some(Err(e));
     }
+    Some(Ok(segments.finish()))
 }
 
 /// [`map_list`] for any list.

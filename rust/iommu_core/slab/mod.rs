@@ -97,8 +97,6 @@ pub enum Wild {
     Inside,
     /// It is free.
     Free,
-    /// The object is smaller than what is given back.
-    Longer,
 }
 
 /// An object in use: its chunk, and its place there.
@@ -213,21 +211,33 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
 
     fn alloc_small(&self, cpu: usize, order: u32, limit: u64) -> Result<Object<'_, E>, Refusal> {
         let high = self.is_high(limit);
-        if limit >= LOW_LIMIT {
-            let number = match self.slot(cpu, high, order) {
-                Some(slot) => slot.take().or_else(|| self.refill(slot, high, order)),
-                None => None,
-            };
-            if let Some(object) = number.and_then(|n| self.object_at(n, order)) {
-                let last = object.iova | (PAGE_SIZE << order).wrapping_sub(1);
-                if last <= limit {
-                    return Ok(object);
-                }
-                // Beyond 4 GiB, but too far for this device.
-                let _ = self.free(&object);
-            }
+        let served = (limit >= LOW_LIMIT)
+            .then(|| self.alloc_from_slot(cpu, high, order, limit))
+            .flatten();
+        match served {
+            Some(object) => Ok(object),
+            None => self.alloc_slowly(cpu, order, limit, high),
         }
-        self.alloc_slowly(cpu, order, limit, high)
+    }
+
+    /// The next object of a CPU's slot, refilled if it is empty.
+    #[inline(always)]
+    fn alloc_from_slot(
+        &self,
+        cpu: usize,
+        high: bool,
+        order: u32,
+        limit: u64,
+    ) -> Option<Object<'_, E>> {
+        let slot = self.slot(cpu, high, order)?;
+        let number = slot.take().or_else(|| self.refill(slot, high, order))?;
+        let object = self.object_at(number, order)?;
+        if object.iova | (PAGE_SIZE << order).wrapping_sub(1) <= limit {
+            return Some(object);
+        }
+        // Beyond 4 GiB, but too far for this device.
+        let _ = self.free(&object);
+        None
     }
 
     /// Where a slot has nothing: the other zone, single objects below odd limits, larger
@@ -250,14 +260,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         let wide = last > LAST_LOW && limit > u64::from(u32::MAX);
         if wide && !high {
             self.high.store(1);
-            let number = self
-                .slot(cpu, true, order)
-                .and_then(|slot| slot.take().or_else(|| self.refill(slot, true, order)));
-            if let Some(object) = number.and_then(|n| self.object_at(n, order)) {
-                if object.iova | (PAGE_SIZE << order).wrapping_sub(1) <= limit {
-                    return Ok(object);
-                }
-                let _ = self.free(&object);
+            if let Some(object) = self.alloc_from_slot(cpu, true, order, limit) {
+                return Ok(object);
             }
         }
         let zones = [

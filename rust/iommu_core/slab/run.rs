@@ -52,20 +52,13 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         } else {
             [low, high]
         };
-        for (first, last) in zones {
-            if let Some(c) = self.take_chunks(chunks, first, last) {
-                return self.run_at(c, chunks);
-            }
-        }
+        let take = || {
+            let mut found = zones.iter().map(|(a, b)| self.take_chunks(chunks, *a, *b));
+            found.find_map(|c| c)
+        };
         // What lies empty may make up a run.
-        if self.gather(last) {
-            for (first, last) in zones {
-                if let Some(c) = self.take_chunks(chunks, first, last) {
-                    return self.run_at(c, chunks);
-                }
-            }
-        }
-        Err(Refusal::Full)
+        let found = take().or_else(|| self.gather(last).then(take).flatten());
+        self.run_at(found.ok_or(Refusal::Full)?, chunks)
     }
 
     fn take_chunks(&self, chunks: u32, first: u32, last: u32) -> Option<u32> {
@@ -99,9 +92,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         Ok(false)
     }
 
-    /// Takes empty chunks out of use, so that they can be part of runs: [`GATHER`] of them at most, as calls are to
-    /// stay short; the next call goes on. Their leaf
-    /// tables stay where they are.
+    /// Takes empty chunks out of use, so that they can be part of runs: [`GATHER`] of them at most, as
+    /// calls are to stay short; the next call goes on. Their leaf tables stay where they are.
     #[cold]
     fn gather(&self, last: u32) -> bool {
         let mut any = false;
@@ -110,18 +102,18 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                 break;
             };
             if let Some(chunk) = self.take_empty(c) {
-                self.retire(c, chunk);
+                Self::retire(chunk);
+                self.reclaimed(c);
                 any = true;
             }
         }
         any
     }
 
-    /// Makes a chunk that is the caller's alone unused.
-    fn retire(&self, c: u32, chunk: &Chunk<E>) {
+    /// Takes a chunk that is the caller's alone out of use.
+    fn retire(chunk: &Chunk<E>) {
         chunk.dedicate(Use::None);
         chunk.leave();
-        self.tree.give_unused(c, 1u64.wrapping_shl(c & 63));
     }
 
     /// Takes an empty chunk after `from` out of use, so that its leaf table can be freed: the chunk,
@@ -132,8 +124,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                 .tree
                 .find(super::Class::EMPTY, from, self.tree.last())?;
             if let Some(chunk) = self.take_empty(c) {
-                chunk.dedicate(Use::None);
-                chunk.leave();
+                Self::retire(chunk);
                 return Some((c, chunk.take_leaf()));
             }
         }

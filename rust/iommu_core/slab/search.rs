@@ -141,32 +141,15 @@ impl<E: Env> Tree<E> {
 
     /// Gives `count` unused chunks from `chunk` on back.
     pub(super) fn give_run(&self, chunk: u32, count: u32) {
-        self.each_part(chunk, count, |base, mask| {
-            self.give_unused(base, mask);
-            true
-        });
-    }
-
-    /// Calls `f` for the part of `count` chunks in each node, until it says no. Returns the number of
-    /// chunks that were agreed to.
-    pub(super) fn each_part(
-        &self,
-        chunk: u32,
-        count: u32,
-        mut f: impl FnMut(u32, u64) -> bool,
-    ) -> u32 {
         let end = chunk.saturating_add(count);
         let mut next = chunk;
         while next < end {
             let (_, _, c) = path(next);
             let base = next.wrapping_sub(c);
             let last = base.saturating_add(63).min(end.wrapping_sub(1));
-            if !f(base, bits(c, last.wrapping_sub(base))) {
-                break;
-            }
+            self.give_unused(base, bits(c, last.wrapping_sub(base)));
             next = last.saturating_add(1);
         }
-        next.wrapping_sub(chunk)
     }
 }
 
