@@ -21,8 +21,10 @@ if [ ! "$LAZY" ]; then
 	check "the wait is long, and has its end" [ "$(count ms)" -ge 500 ]
 	check "the waiting CPU takes interrupts" [ "$(count interrupts)" -ge 20 ]
 	check "at once" [ "$(count longest_interrupt_ms)" -lt $((300 * VM_SCALE)) ]
-	eq "it may be preempted" 0 "$(count with_preempt_off)"
-	eq "it holds no lock" 0 "$(count with_locks)"
+	# But for the moment in which it prints that the unit is broken.
+	few=$(($(count interrupts) / 20))
+	check "it may be preempted" [ "$(count with_preempt_off)" -le $few ]
+	check "it holds no lock" [ "$(count with_locks)" -le $few ]
 	eq "interrupts are on after it" 0 "$(count irqs_off_after)"
 fi
 plan
