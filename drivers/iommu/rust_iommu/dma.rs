@@ -30,7 +30,6 @@ use kernel_iommu::{
         device::dma_limit,
         dma_ops::{
             Direction,
-            Later,
             Request, //
         }, //
     }, //
@@ -133,13 +132,12 @@ pub(crate) fn take<'a, F: Format>(
     let limit = limit(domain, req);
     space
         .alloc(this_cpu(), pages, limit)
-        .or_else(|e| {
+        .or_else(|e| match e {
             // Some may wait for their invalidation.
-            lazy::settle_all(unit, domain);
-            match e {
-                Refusal::Full => space.alloc(this_cpu(), pages, limit),
-                e => Err(e),
+            Refusal::Full if lazy::settle_all(unit, domain) => {
+                space.alloc(this_cpu(), pages, limit)
             }
+            e => Err(e),
         })
         .map_err(refused)
 }
@@ -348,7 +346,7 @@ pub(crate) fn unmap<F: Format>(
     domain: &PagingDomain<F>,
     addr: u64,
     len: Option<usize>,
-    later: Option<Later<'_>>,
+    lazy: bool,
 ) -> bool {
     let Some(space) = domain.space() else {
         return false;
@@ -364,7 +362,7 @@ pub(crate) fn unmap<F: Format>(
         };
         return match domain.clear_all(&object) {
             Ok(n) => {
-                release_inline(unit, domain, &object, n, later);
+                release_inline(unit, domain, &object, n, lazy);
                 true
             }
             Err(e) => report(addr, e),
@@ -374,14 +372,14 @@ pub(crate) fn unmap<F: Format>(
         if let Some(object) = space.page_object(addr) {
             return match domain.clear_one(&object) {
                 Ok(()) => {
-                    release_inline(unit, domain, &object, 1, later);
+                    release_inline(unit, domain, &object, 1, lazy);
                     true
                 }
                 Err(e) => report(addr, e),
             };
         }
     }
-    unmap_more(unit, domain, addr, len, later)
+    unmap_more(unit, domain, addr, len, lazy)
 }
 
 /// [`unmap`] for more than a page.
@@ -391,7 +389,7 @@ fn unmap_more<F: Format>(
     domain: &PagingDomain<F>,
     addr: u64,
     len: usize,
-    later: Option<Later<'_>>,
+    lazy: bool,
 ) -> bool {
     let Some(space) = domain.space() else {
         return false;
@@ -416,7 +414,7 @@ fn unmap_more<F: Format>(
     };
     match domain.clear(&object, pages) {
         Ok(n) => {
-            release_inline(unit, domain, &object, n, later);
+            release_inline(unit, domain, &object, n, lazy);
             true
         }
         Err(e) => report(addr, e),

@@ -8,12 +8,14 @@ use kernel::{
     sync::Arc, //
 };
 use kernel_iommu::{
-    hw_pages::last_ram,
+    hw_pages::{
+        last_ram,
+        Gfp, //
+    },
     iommu::{
         device::dma_limit,
         dma_ops::{
             DmaDriver,
-            Later,
             Request,
             SgList, //
         }, //
@@ -66,15 +68,16 @@ impl<F: Family> DmaDriver for Iommu<F> {
         domain: &Domain<F>,
         addr: u64,
         len: Option<usize>,
-        later: Option<Later<'_>>,
+        lazy: bool,
     ) {
-        if dma::unmap(self, domain, addr, len, later) {
+        if dma::unmap(self, domain, addr, len, lazy) {
             data.count(this_cpu(), Call::Unmap);
         }
     }
 
     fn dma_expired(&self, domain: &Domain<F>) {
         settle_all(self, domain);
+        domain.reserve.refill(&domain.tables(Gfp::Atomic));
     }
 
     fn dma_map_list(

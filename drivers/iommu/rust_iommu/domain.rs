@@ -36,11 +36,15 @@ use kernel::{
             Relaxed, //
         },
         Arc, //
-    }, //
+    },
+    time::Delta, //
 };
 use kernel_iommu::{
     hw_pages::Gfp,
-    iommu::table::TablePage,
+    iommu::{
+        dma_ops::DomainTimer,
+        table::TablePage, //
+    },
     once_box::OnceBox,
     shared_word::SharedWord, //
 };
@@ -57,7 +61,11 @@ use crate::{
         Space,
         Tables, //
     },
-    lazy::Lazy, //
+    lazy::Lazy,
+    reserve::{
+        Reserve,
+        REFILL_US, //
+    }, //
 };
 
 /// Units one machine can have; the largest servers have a few dozen.
@@ -72,6 +80,10 @@ pub(crate) struct PagingDomain<F: Format> {
     id: OwnedId,
     /// Leaf tables, for callers that only know addresses.
     near: Near<Kernel>,
+    /// Tables for those that our DMA API makes.
+    pub(crate) reserve: Reserve,
+    /// There if devices are served.
+    timer: Option<DomainTimer>,
     /// There once our DMA API serves a device of the domain; the core's mappings are claims then.
     served: OnceBox<Addresses>,
     /// Requester IDs attached through each unit.
@@ -85,11 +97,16 @@ pub(crate) struct PagingDomain<F: Format> {
 
 impl<F: Format> PagingDomain<F> {
     /// Makes an empty domain that a unit with this shape can walk.
-    pub(crate) fn new(ids: Arc<DomainIds>, shape: &Shape) -> Result<Self> {
+    pub(crate) fn new(
+        ids: Arc<DomainIds>,
+        shape: &Shape,
+        timer: Option<DomainTimer>,
+    ) -> Result<Self> {
         let id = OwnedId::new(ids)?;
         let tables = Tables {
             gfp: Gfp::Kernel,
             flush: shape.flush,
+            reserve: None,
         };
         let table = tables.alloc().ok_or(ENOMEM)?;
         tables.written(table, 0, ITEMS);
@@ -103,6 +120,8 @@ impl<F: Format> PagingDomain<F> {
             flush: shape.flush,
             id,
             near: Near::new(),
+            reserve: Reserve::new(),
+            timer,
             served: OnceBox::new(),
             users: [const { Atomic::new(0) }; MAX_UNITS],
             units: SharedWord::new(0),
@@ -144,10 +163,21 @@ impl<F: Format> PagingDomain<F> {
         fits.then_some(()).ok_or(EINVAL)
     }
 
-    pub(crate) fn tables(&self, gfp: Gfp) -> Tables {
+    #[inline]
+    pub(crate) fn tables(&self, gfp: Gfp) -> Tables<'_> {
         Tables {
             gfp,
             flush: self.flush,
+            reserve: None,
+        }
+    }
+
+    /// [`Self::tables`] for the DMA API, which does not sleep.
+    #[inline]
+    pub(crate) fn tables_at_hand(&self) -> Tables<'_> {
+        Tables {
+            reserve: Some(&self.reserve),
+            ..self.tables(Gfp::Atomic)
         }
     }
 
@@ -216,6 +246,20 @@ impl<F: Format> PagingDomain<F> {
     #[inline]
     pub(crate) fn lazy(&self) -> Option<&Lazy> {
         self.served.get().map(|s| &s.lazy)
+    }
+
+    /// Has tables that were taken from the reserve replaced.
+    pub(crate) fn top_up(&self) {
+        if self.reserve.wants_timer() {
+            self.start_timer(Delta::from_micros(REFILL_US));
+        }
+    }
+
+    /// Has what was put off done after this time.
+    pub(crate) fn start_timer(&self, after: Delta) {
+        if let Some(timer) = &self.timer {
+            timer.start(after);
+        }
     }
 
     /// Maps a range. Any context, with `Gfp::Atomic`.
@@ -317,8 +361,8 @@ impl<F: Format> PagingDomain<F> {
     /// Leaf tables that empty chunks hold.
     pub(crate) fn spare_tables(&self) -> usize {
         // CAST: below 2^18.
-        self.space()
-            .map_or(0, |space| space.empty_chunks() as usize)
+        let empty = self.space().map_or(0, |s| s.empty_chunks()) as usize;
+        empty + self.reserve.count()
     }
 
     /// Describes the domain's addresses for debugfs.
@@ -327,8 +371,11 @@ impl<F: Format> PagingDomain<F> {
         let (id, last) = (self.id().0, self.last_iova);
         write!(
             f,
-            "domain {}: addresses to {:#x}, pages quarantined {}",
-            id, last, quarantined
+            "domain {}: addresses to {:#x}, pages quarantined {}, tables at hand {}",
+            id,
+            last,
+            quarantined,
+            self.reserve.count()
         )?;
         match self.served.get() {
             Some(addresses) => addresses.show(f),
@@ -350,7 +397,9 @@ impl<F: Format> PagingDomain<F> {
 
 impl<F: Format> Drop for PagingDomain<F> {
     fn drop(&mut self) {
-        pt::free_all::<F, _>(&self.tables(Gfp::Atomic), self.root);
+        let tables = self.tables(Gfp::Atomic);
+        self.reserve.drain(&tables);
+        pt::free_all::<F, _>(&tables, self.root);
     }
 }
 

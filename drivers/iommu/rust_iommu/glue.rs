@@ -25,21 +25,29 @@ use kernel_iommu::{
     shared_word::SharedWord, //
 };
 
+use crate::reserve::Reserve;
+
 /// Table pages of the kernel.
 #[derive(Clone, Copy)]
-pub(crate) struct Tables {
+pub(crate) struct Tables<'a> {
     /// Whether an allocation may sleep.
     pub(crate) gfp: Gfp,
     /// A unit reads them past the processor's caches.
     pub(crate) flush: bool,
+    /// Where to take one from without an allocation.
+    pub(crate) reserve: Option<&'a Reserve>,
 }
 
-impl TableMem for Tables {
+impl TableMem for Tables<'_> {
     type Table = TablePage;
 
     #[inline]
     fn alloc(&self) -> Option<TablePage> {
-        TablePage::alloc(self.gfp)
+        let kept = self.reserve.and_then(Reserve::take);
+        match kept {
+            Some(name) => Some(self.named(name)),
+            None => TablePage::alloc(self.gfp),
+        }
     }
 
     #[inline]

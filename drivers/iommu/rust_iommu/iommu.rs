@@ -424,7 +424,7 @@ fn one_to_one<F: Format>(
     last: u64,
 ) -> Result<PagingDomain<F>> {
     const GIB: u64 = 1 << 30;
-    let domain = PagingDomain::new(ids.clone(), shape)?;
+    let domain = PagingDomain::new(ids.clone(), shape, None)?;
     let end = last.max(4 * GIB - 1).checked_next_multiple_of(GIB);
     let len = end.unwrap_or(u64::MAX).min(domain.last_iova() + 1);
     let perm = Perm {

@@ -36,6 +36,7 @@ mod tests {
         let mem = Tables {
             gfp: Gfp::Kernel,
             flush: true,
+            reserve: None,
         };
         let Some(table) = mem.alloc() else { return };
         let root = Root {

@@ -25,7 +25,6 @@ use kernel::{
 };
 use kernel_iommu::{
     hw_pages::Gfp,
-    iommu::dma_ops::Later,
     once_box::OnceBox, //
 };
 
@@ -90,7 +89,6 @@ pub(crate) fn put_off<F: Format>(
     domain: &PagingDomain<F>,
     iova: u64,
     pages: usize,
-    later: Later<'_>,
 ) -> bool {
     let Some(lazy) = domain.lazy() else {
         return false;
@@ -107,21 +105,23 @@ pub(crate) fn put_off<F: Format>(
     };
     match batch.put(deferred) {
         Put::Refused => return false,
-        Put::Kept if lazy.alarm.is_wanted() => later.start(Delta::from_millis(WINDOW_MS)),
+        Put::Kept if lazy.alarm.is_wanted() => domain.start_timer(Delta::from_millis(WINDOW_MS)),
         Put::Kept => {}
         Put::Filled => settle(unit, domain, batch),
     }
     true
 }
 
-/// Does all that was put off. Any context.
+/// Does all that was put off. Any context. `false`: there was nothing.
 #[cold]
-pub(crate) fn settle_all<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) {
-    let Some(lazy) = domain.lazy() else { return };
-    lazy.alarm.rings();
+pub(crate) fn settle_all<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) -> bool {
+    let Some(lazy) = domain.lazy().filter(|lazy| lazy.alarm.rings()) else {
+        return false;
+    };
     for batch in lazy.batches.iter().filter_map(OnceBox::get) {
         settle(unit, domain, batch);
     }
+    true
 }
 
 /// Does what a CPU has put off: one invalidation, then all the addresses go back.

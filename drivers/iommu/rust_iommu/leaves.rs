@@ -81,10 +81,11 @@ impl<F: Format> PagingDomain<F> {
 
     #[cold]
     fn first_leaf_table(&self, iova: u64, chunk: &Chunk<Kernel>) -> Result<TablePage> {
-        let tables = self.tables(Gfp::Atomic);
+        let tables = self.tables_at_hand();
         let table =
             leaf::leaf_table::<F, _>(&tables, self.root, Iova(iova)).map_err(|e| errno(&e))?;
         chunk.set_leaf(tables.name(table));
+        self.top_up();
         Ok(table)
     }
 
@@ -196,9 +197,12 @@ impl<F: Format> PagingDomain<F> {
         leaf::detach::<F, _>(&self.tables(Gfp::Atomic), self.root, iova)
     }
 
-    /// Frees a table from [`Self::detach`].
-    pub(crate) fn free_table(&self, table: TablePage) {
-        self.tables(Gfp::Atomic).free(table);
+    /// Frees a table from [`Self::detach`], which is empty; or keeps it for the next that need one.
+    pub(crate) fn free_table(&self, table: TablePage, keep: bool) {
+        let tables = self.tables(Gfp::Atomic);
+        if !keep || !self.reserve.put(tables.name(table)) {
+            tables.free(table);
+        }
     }
 
     /// Says that a driver has unmapped less than it mapped. The rest goes, too.
@@ -215,7 +219,7 @@ impl<F: Format> PagingDomain<F> {
 /// Writes translations piece by piece in ascending order, without a walk for each.
 pub(crate) struct Writer<'a, F: Format> {
     domain: &'a PagingDomain<F>,
-    tables: Tables,
+    tables: Tables<'a>,
     /// The table of single pages of `chunk`; what was written there and not flushed: first item, end.
     table: Option<TablePage>,
     chunk: u64,
@@ -227,7 +231,7 @@ impl<'a, F: Format> Writer<'a, F> {
     pub(crate) fn new(domain: &'a PagingDomain<F>) -> Self {
         Self {
             domain,
-            tables: domain.tables(Gfp::Atomic),
+            tables: domain.tables_at_hand(),
             table: None,
             chunk: u64::MAX,
             dirty: (0, 0),
@@ -308,6 +312,7 @@ impl<'a, F: Format> Writer<'a, F> {
         // CAST: masked to 9 bits.
         let item = (iova >> PAGE_SHIFT) as usize & (ITEMS - 1);
         (self.table, self.chunk, self.dirty) = (Some(table), chunk, (item, item));
+        self.domain.top_up();
         Ok(table)
     }
 

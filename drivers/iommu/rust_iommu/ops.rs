@@ -22,7 +22,10 @@ use kernel_iommu::{
     hw_pages::Gfp,
     iommu::{
         device::is_coherent,
-        dma_ops,
+        dma_ops::{
+            self,
+            DomainTimer, //
+        },
         driver::{
             Capability,
             DomainType,
@@ -314,9 +317,13 @@ impl<F: Family> Driver for Iommu<F> {
         self.to_static(data, old, to)
     }
 
-    fn domain_alloc(&self, data: &Arc<Device>) -> Result<(Arc<Domain<F>>, Geometry)> {
+    fn domain_alloc(
+        &self,
+        data: &Arc<Device>,
+        timer: DomainTimer,
+    ) -> Result<(Arc<Domain<F>>, Geometry)> {
         let shape = self.unit(data.unit)?.shape()?;
-        let domain = Domain::<F>::new(self.ids.clone(), &shape)?;
+        let domain = Domain::<F>::new(self.ids.clone(), &shape, Some(timer))?;
         let geometry = Geometry {
             page_sizes: shape.page_sizes,
             last_iova: domain.last_iova(),

@@ -13,7 +13,7 @@ use iommu_core::{
     slab, //
 };
 use kernel::prelude::*;
-use kernel_iommu::iommu::dma_ops::Later;
+use kernel_iommu::hw_pages::Gfp;
 
 use crate::{
     addresses::Object,
@@ -46,7 +46,7 @@ const RECLAIMED: usize = 2;
 #[cold]
 pub(crate) fn reclaim<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>) {
     if domain.space().is_some_and(|s| s.empty_chunks() > KEPT) {
-        free_some(unit, domain, RECLAIMED);
+        free_some(unit, domain, RECLAIMED, true);
     }
 }
 
@@ -57,9 +57,9 @@ pub(crate) fn free_spare<F: Format>(
     domain: &PagingDomain<F>,
     most: usize,
 ) -> usize {
-    let mut freed = 0;
+    let mut freed = domain.reserve.drain(&domain.tables(Gfp::Atomic));
     while freed < most {
-        match free_some(unit, domain, most - freed) {
+        match free_some(unit, domain, most - freed, false) {
             0 => break,
             n => freed += n,
         }
@@ -68,8 +68,13 @@ pub(crate) fn free_spare<F: Format>(
 }
 
 /// Takes leaf tables of empty chunks out of the tree, has every unit forget them, and frees them:
-/// `most`, and a few at a time. Returns their number.
-fn free_some<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, most: usize) -> usize {
+/// `most`, and a few at a time; with `keep` the reserve gets some. Returns their number.
+fn free_some<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    most: usize,
+    keep: bool,
+) -> usize {
     let Some(space) = domain.space() else {
         return 0;
     };
@@ -92,7 +97,7 @@ fn free_some<F: Format>(unit: &impl Flush<F>, domain: &PagingDomain<F>, most: us
     }
     for (chunk, table) in taken.into_iter().flatten() {
         if let Some(table) = table {
-            domain.free_table(table);
+            domain.free_table(table, keep);
         }
         space.reclaimed(chunk);
     }
@@ -106,9 +111,9 @@ pub(crate) fn release_inline<F: Format>(
     domain: &PagingDomain<F>,
     object: &Object<'_>,
     pages: usize,
-    later: Option<Later<'_>>,
+    lazy: bool,
 ) {
-    if later.is_some_and(|later| put_off(unit, domain, object.iova, pages, later)) {
+    if lazy && put_off(unit, domain, object.iova, pages) {
         return;
     }
     let span = span(object.iova, pages);
@@ -130,7 +135,7 @@ pub(crate) fn release<F: Format>(
     object: &Object<'_>,
     pages: usize,
 ) {
-    release_inline(unit, domain, object, pages, None);
+    release_inline(unit, domain, object, pages, false);
 }
 
 /// Gives an object back that no unit has translations of. `true`: its chunk is empty now.

@@ -64,6 +64,8 @@ mod queue;
 #[forbid(unsafe_code)]
 mod release;
 #[forbid(unsafe_code)]
+mod reserve;
+#[forbid(unsafe_code)]
 mod vt_d;
 
 module! {

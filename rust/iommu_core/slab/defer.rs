@@ -147,12 +147,12 @@ impl<E: Env> Alarm<E> {
         self.0.load() == 0 && self.0.swap(1) == 0
     }
 
-    /// The timer has run out; the caller empties all batches now.
+    /// The timer has run out; the caller empties all batches now. `false`: nobody wanted it.
     #[inline]
-    pub fn rings(&self) {
+    pub fn rings(&self) -> bool {
         // ORDERING: full: an object that is put off from here on starts the timer again, others are
         // seen.
-        self.0.swap(0);
+        self.0.swap(0) != 0
     }
 }
 

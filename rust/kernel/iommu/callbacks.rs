@@ -27,7 +27,10 @@ use super::{
     device::private,
     dma_ops::DmaDriver,
     dma_table,
-    domain_timer::DomainBox,
+    domain_timer::{
+        DomainBox,
+        DomainTimer, //
+    },
     driver::{
         Capability,
         DomainType,
@@ -231,7 +234,8 @@ pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
     // SAFETY: the core's contract.
     let made = unsafe {
         with::<T, Result<NonNull<DomainBox<T>>>>(dev, Err(ENODEV), |driver, _, b| {
-            let (data, geometry) = driver.domain_alloc(b.data())?;
+            let timer = DomainTimer::new()?;
+            let (data, geometry) = driver.domain_alloc(b.data(), timer.clone())?;
             // CAST: usize is 64 bits wide on every machine with these units; as below.
             let raw = bindings::iommu_domain {
                 pgsize_bitmap: geometry.page_sizes as usize,
@@ -243,7 +247,7 @@ pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
                 is_iommupt: true,
                 ..Default::default()
             };
-            DomainBox::<T>::new(raw, data)
+            DomainBox::<T>::new(raw, data, timer)
         })
     };
     match made {

@@ -19,7 +19,7 @@ pub use super::{
         available,
         install, //
     },
-    domain_timer::Later,
+    domain_timer::DomainTimer,
     sg_list::{
         PageArray,
         Segments,
@@ -101,17 +101,17 @@ pub trait DmaDriver: Driver {
     ) -> Result<u64>;
 
     /// Unmaps what [`DmaDriver::dma_map`] returned for `len_bytes`, or all that was mapped at once at
-    /// `addr`. With `later` the device may reach the memory for a moment more.
+    /// `addr`. If it may be `lazy`, the device may reach the memory for a moment more.
     fn dma_unmap(
         &self,
         data: &Self::Device,
         domain: &Self::Domain,
         addr: u64,
         len_bytes: Option<usize>,
-        later: Option<Later<'_>>,
+        lazy: bool,
     );
 
-    /// The timer that [`Later::start`] started has run out: does what was put off.
+    /// The timer that [`DomainTimer::start`] started has run out: does what was put off. In softirq context.
     fn dma_expired(&self, domain: &Self::Domain);
 
     /// Maps all entries of a list into one range of addresses and stores its segments. Returns their

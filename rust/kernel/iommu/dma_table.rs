@@ -166,11 +166,13 @@ pub(super) const MAPPING_ERROR: u64 = u64::MAX;
 #[inline(always)]
 unsafe fn with<T: DmaDriver, R>(
     dev: Dev,
-    f: impl FnOnce(&T, &Device, &T::Device, &T::Domain) -> R,
+    dir: Direction,
+    f: impl FnOnce(&T, Request<'_>, &T::Device, &T::Domain) -> R,
 ) -> Option<R> {
     // SAFETY: by contract; the table is only on devices of driver `T`.
-    let (device, b) = unsafe { (Device::from_raw(dev), DeviceBox::<T>::of(dev)?) };
-    Some(f(T::slot().get()?, device, b.data(), b.domain()?))
+    let (dev, b) = unsafe { (Device::from_raw(dev), DeviceBox::<T>::of(dev)?) };
+    let driver = T::slot().get()?;
+    Some(f(driver, Request { dev, dir }, b.data(), b.domain()?))
 }
 
 /// Unmaps.
@@ -184,8 +186,8 @@ unsafe fn unmap<T: DmaDriver>(dev: Dev, addr: u64, len_bytes: Option<usize>) {
     let Some(b) = (unsafe { DeviceBox::<T>::of(dev) }) else {
         return;
     };
-    if let (Some(driver), Some((domain, later))) = (T::slot().get(), b.domain_and_leave()) {
-        driver.dma_unmap(b.data(), domain, addr, len_bytes, later);
+    if let (Some(driver), Some((domain, lazy))) = (T::slot().get(), b.domain_and_mode()) {
+        driver.dma_unmap(b.data(), domain, addr, len_bytes, lazy);
     }
 }
 
@@ -204,8 +206,7 @@ pub(super) unsafe extern "C" fn map_phys<T: DmaDriver>(
     };
     // SAFETY: the DMA API's contract.
     let addr = unsafe {
-        with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request { dev, dir };
+        with::<T, _>(dev, dir, |driver, req, data, domain| {
             driver.dma_map(req, data, domain, phys, size)
         })
     };
@@ -246,8 +247,7 @@ pub(super) unsafe extern "C" fn map_sg<T: DmaDriver>(
     let list = unsafe { SgList::new(sg, entries) };
     // SAFETY: the DMA API's contract.
     let mapped = unsafe {
-        with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request { dev, dir };
+        with::<T, _>(dev, dir, |driver, req, data, domain| {
             driver.dma_map_list(req, data, domain, &list)
         })
     };
@@ -290,18 +290,18 @@ pub(super) unsafe extern "C" fn alloc<T: DmaDriver>(
 ) -> *mut c_void {
     // SAFETY: the DMA API's contract.
     let made = unsafe {
-        with::<T, _>(dev, |driver, dev, data, domain| {
-            let req = Request {
-                dev,
-                dir: Direction::COHERENT_BOTH,
-            };
-            let buf = coherent::Buffer::new(size, gfp)?;
-            let addr = match buf.contiguous() {
-                Some(phys) => driver.dma_map(req, data, domain, phys, size)?,
-                None => driver.dma_map_pages(req, data, domain, &buf.page_addresses()?)?,
-            };
-            Ok::<_, Error>((buf.into_raw(), addr))
-        })
+        with::<T, _>(
+            dev,
+            Direction::COHERENT_BOTH,
+            |driver, req, data, domain| {
+                let buf = coherent::Buffer::new(size, gfp)?;
+                let addr = match buf.contiguous() {
+                    Some(phys) => driver.dma_map(req, data, domain, phys, size)?,
+                    None => driver.dma_map_pages(req, data, domain, &buf.page_addresses()?)?,
+                };
+                Ok::<_, Error>((buf.into_raw(), addr))
+            },
+        )
     };
     match made {
         Some(Ok((virt, addr))) => {

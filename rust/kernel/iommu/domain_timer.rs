@@ -1,17 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The timer of a domain whose unmaps may be put off (`DMA-FQ`), and the domain as the core sees it.
+//! A domain as the core sees it, and its timer: for unmaps that may be put off (`DMA-FQ`), and for what
+//! is got ready for the next call.
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
-use core::ptr::NonNull;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 
 use kernel::{
     bindings,
-    container_of,
-    ffi::c_uint,
+    ffi::{
+        c_uint,
+        c_void, //
+    },
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        Arc, //
+    },
     time::Delta,
     types::Opaque, //
 };
@@ -30,37 +44,37 @@ const IOMMU_DOMAIN_DMA_FQ: c_uint = super::ops::IOMMU_DOMAIN_DMA_API | 1 | 1 << 
 
 /// A paging domain as the core sees it, with the driver's part behind it. The first two fields are those
 /// of `struct pt_iommu` that the core knows.
-#[pin_data]
 #[repr(C)]
 pub(super) struct DomainBox<T: Driver> {
     pub(super) raw: Opaque<bindings::iommu_domain>,
     pt_ops: &'static RangeOps,
-    /// Before what it needs: it is cancelled first (fields drop in order).
-    #[pin]
-    timer: Timer,
     pub(super) data: Arc<T::Domain>,
+    timer: DomainTimer,
 }
 
 impl<T: DmaDriver> DomainBox<T> {
-    /// A domain that stays where it is until [`Self::free`].
+    /// A domain that stays where it is until [`Self::free`]; `timer` is the one its driver's part has.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(raw: bindings::iommu_domain, data: Arc<T::Domain>) -> Result<NonNull<Self>> {
-        let made = KBox::pin_init(
-            pin_init!(Self {
+    pub(super) fn new(
+        raw: bindings::iommu_domain,
+        data: Arc<T::Domain>,
+        timer: DomainTimer,
+    ) -> Result<NonNull<Self>> {
+        let made = KBox::new(
+            Self {
                 raw: Opaque::new(raw),
                 pt_ops: &RangeOpsOf::<T>::OPS,
-                timer <- Timer::new::<T>(),
                 data,
-            }),
+                timer,
+            },
             GFP_KERNEL,
         )?;
-        // SAFETY: it is not moved until `free`.
-        Ok(NonNull::from(KBox::leak(unsafe {
-            Pin::into_inner_unchecked(made)
-        })))
+        let domain: *const T::Domain = &*made.data;
+        made.timer.0.aim(domain.cast_mut().cast(), expired::<T>);
+        Ok(NonNull::from(KBox::leak(made)))
     }
 }
 
@@ -73,85 +87,40 @@ impl<T: Driver> DomainBox<T> {
     pub(super) unsafe fn free(this: NonNull<Self>) {
         // SAFETY: by contract.
         let domain = unsafe { KBox::from_raw(this.as_ptr()) };
+        domain.timer.0.disarm();
         if let Some(driver) = T::slot().get() {
             driver.domain_free(&domain.data);
         }
     }
 
-    /// The timer, if unmaps may be put off.
+    /// May unmaps be put off?
     #[inline]
-    pub(super) fn later(&self) -> Option<Later<'_>> {
+    pub(super) fn is_lazy(&self) -> bool {
         // SAFETY: aligned and valid; the core may change the type from DMA to DMA-FQ at any time, with a
         // single store.
         let kind = unsafe { (&raw const (*self.raw.get()).type_).read_volatile() };
-        (kind == IOMMU_DOMAIN_DMA_FQ).then_some(Later(&self.timer))
+        kind == IOMMU_DOMAIN_DMA_FQ
     }
 }
 
-/// # Invariants
-///
-/// Set up by `hrtimer_setup()`, inside a [`DomainBox`].
-#[pin_data(PinnedDrop)]
-struct Timer {
-    #[pin]
-    raw: Opaque<bindings::hrtimer>,
-}
+/// The timer of a domain, for what need not be done at once.
+#[derive(Clone)]
+pub struct DomainTimer(Arc<Timer>);
 
-impl Timer {
-    fn new<T: DmaDriver>() -> impl PinInit<Self> {
-        // INVARIANT: set up; private to this file, which has it in boxes only.
-        pin_init!(Self {
-            // SAFETY: `place` is valid for writes and stays pinned.
-            raw <- Opaque::ffi_init(|place: *mut bindings::hrtimer| unsafe {
-                bindings::hrtimer_setup(
-                    place,
-                    Some(expired::<T>),
-                    bindings::CLOCK_MONOTONIC as bindings::clockid_t,
-                    bindings::hrtimer_mode_HRTIMER_MODE_REL_SOFT,
-                );
-            }),
-        })
+impl DomainTimer {
+    /// A timer that does not run.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self(Arc::pin_init(Timer::new(), GFP_KERNEL)?))
     }
-}
 
-#[pinned_drop]
-impl PinnedDrop for Timer {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: set up by the type invariant. Waits for the function, which holds nothing that its
-        // caller could hold.
-        unsafe { bindings::hrtimer_cancel(self.raw.get()) };
-    }
-}
-
-// SAFETY: the kernel's timers are started and cancelled from anywhere.
-unsafe impl Send for Timer {}
-// SAFETY: as above.
-unsafe impl Sync for Timer {}
-
-/// # Safety
-///
-/// For the timer code, with the timer of a [`DomainBox`] of driver `T`.
-unsafe extern "C" fn expired<T: DmaDriver>(
-    timer: *mut bindings::hrtimer,
-) -> bindings::hrtimer_restart {
-    let timer: *mut Timer = timer.cast();
-    // SAFETY: by contract; the timer is cancelled before the box goes.
-    let domain = unsafe { &*container_of!(timer, DomainBox<T>, timer) };
-    if let Some(driver) = T::slot().get() {
-        driver.dma_expired(&domain.data);
-    }
-    bindings::hrtimer_restart::HRTIMER_NORESTART
-}
-
-/// Leave to put off what has to happen before unmapped addresses are used again.
-#[derive(Clone, Copy)]
-pub struct Later<'a>(&'a Timer);
-
-impl Later<'_> {
     /// Has [`DmaDriver::dma_expired`] called once after this time, in softirq context. Any context.
     #[inline(never)]
-    pub fn start(self, after: Delta) {
-        // SAFETY: set up by the type invariant; the box it is in stays while devices use the domain.
+    pub fn start(&self, after: Delta) {
+        // SAFETY: set up by the type invariant of `Timer`, which cancels it before it goes.
         unsafe {
             bindings::hrtimer_start_range_ns(
                 self.0.raw.get(),
@@ -160,5 +129,94 @@ impl Later<'_> {
                 bindings::hrtimer_mode_HRTIMER_MODE_REL_SOFT,
             )
         };
+    }
+}
+
+/// What a timer calls, with its domain.
+type Call = unsafe fn(*mut c_void);
+
+/// # Invariants
+///
+/// `raw` is set up by `hrtimer_setup()`. `domain` is null, or what `call` wants; it is cleared, and the
+/// function waited for, before the domain goes.
+#[pin_data(PinnedDrop)]
+struct Timer {
+    #[pin]
+    raw: Opaque<bindings::hrtimer>,
+    domain: Atomic<*mut c_void>,
+    call: Atomic<*mut c_void>,
+}
+
+// SAFETY: the kernel's timers are started and cancelled from anywhere; domains are shared between threads.
+unsafe impl Send for Timer {}
+// SAFETY: as above.
+unsafe impl Sync for Timer {}
+
+impl Timer {
+    fn new() -> impl PinInit<Self> {
+        // INVARIANT: set up, with no domain yet.
+        pin_init!(Self {
+            // SAFETY: `place` is valid for writes and stays pinned.
+            raw <- Opaque::ffi_init(|place: *mut bindings::hrtimer| unsafe {
+                bindings::hrtimer_setup(
+                    place,
+                    Some(run),
+                    bindings::CLOCK_MONOTONIC as bindings::clockid_t,
+                    bindings::hrtimer_mode_HRTIMER_MODE_REL_SOFT,
+                );
+            }),
+            domain: Atomic::new(null_mut()),
+            call: Atomic::new(null_mut()),
+        })
+    }
+
+    /// Sets what is called.
+    fn aim(&self, domain: *mut c_void, call: Call) {
+        self.call.store(call as *mut c_void, Release);
+        // ORDERING: the function is there once the domain is.
+        self.domain.store(domain, Release);
+    }
+
+    /// Nothing is called any more when this returns.
+    fn disarm(&self) {
+        self.domain.xchg(null_mut(), Full);
+        // SAFETY: set up by the type invariant. Waits for the function, which holds nothing that its
+        // caller could hold.
+        unsafe { bindings::hrtimer_cancel(self.raw.get()) };
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Timer {
+    fn drop(self: Pin<&mut Self>) {
+        self.disarm();
+    }
+}
+
+/// # Safety
+///
+/// For the timer code, with the first field of a [`Timer`].
+unsafe extern "C" fn run(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
+    // SAFETY: by contract; the timer is cancelled before its box goes.
+    let timer = unsafe { &*kernel::container_of!(Opaque::cast_from(timer), Timer, raw) };
+    let domain = timer.domain.load(Acquire);
+    if !domain.is_null() {
+        let call = timer.call.load(Acquire);
+        // SAFETY: not null by now, and stored by `aim` only, from such a function.
+        let call = unsafe { core::mem::transmute::<*mut c_void, Call>(call) };
+        // SAFETY: by the type invariant.
+        unsafe { call(domain) };
+    }
+    bindings::hrtimer_restart::HRTIMER_NORESTART
+}
+
+/// # Safety
+///
+/// `domain` must be a domain of driver `T`.
+unsafe fn expired<T: DmaDriver>(domain: *mut c_void) {
+    // SAFETY: by contract.
+    let domain = unsafe { &*domain.cast::<T::Domain>() };
+    if let Some(driver) = T::slot().get() {
+        driver.dma_expired(domain);
     }
 }

@@ -14,6 +14,7 @@ use kernel::{
 
 use super::super::hw_pages::Gfp;
 use super::{
+    domain_timer::DomainTimer,
     group::Group,
     ops::{
         IommuDevice,
@@ -121,8 +122,12 @@ pub trait Driver: Send + Sync + Sized + 'static {
         old: Option<&Self::Domain>,
         to: StaticDomain,
     ) -> Result;
-    /// Makes a paging domain that `data`'s device can use. May sleep.
-    fn domain_alloc(&self, data: &Self::Device) -> Result<(Arc<Self::Domain>, Geometry)>;
+    /// Makes a paging domain that `data`'s device can use, with its timer. May sleep.
+    fn domain_alloc(
+        &self,
+        data: &Self::Device,
+        timer: DomainTimer,
+    ) -> Result<(Arc<Self::Domain>, Geometry)>;
     /// A domain of [`Driver::domain_alloc`] is nobody's any more. May sleep.
     fn domain_free(&self, domain: &Arc<Self::Domain>);
     /// May user space get the device? Asked before a domain that is not the DMA API's is attached.

@@ -44,10 +44,7 @@ use super::{
         private, //
     },
     dma_ops::DmaDriver,
-    domain_timer::{
-        DomainBox,
-        Later, //
-    },
+    domain_timer::DomainBox,
     driver::Driver, //
 };
 /// Where the callbacks of a driver find it: a static of the driver.
@@ -186,12 +183,12 @@ impl<T: Driver> DeviceBox<T> {
         unsafe { ptr.as_ref() }.map(|d| &*d.data)
     }
 
-    /// [`Self::domain`], and leave to put invalidations off if its type gives it.
+    /// [`Self::domain`], and whether its unmaps may be put off.
     #[inline]
-    pub(super) fn domain_and_leave(&self) -> Option<(&T::Domain, Option<Later<'_>>)> {
+    pub(super) fn domain_and_mode(&self) -> Option<(&T::Domain, bool)> {
         let ptr = load_pointer(&self.domain);
         // SAFETY: as in `domain`.
-        unsafe { ptr.as_ref() }.map(|d| (&*d.data, d.later()))
+        unsafe { ptr.as_ref() }.map(|d| (&*d.data, d.is_lazy()))
     }
 
     pub(super) fn set_domain(&self, domain: *mut DomainBox<T>) {

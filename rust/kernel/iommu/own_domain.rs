@@ -48,7 +48,10 @@ use super::{
         TableOf,
         MAPPING_ERROR, //
     },
-    domain_timer::DomainBox,
+    domain_timer::{
+        DomainBox,
+        DomainTimer, //
+    },
     ops::{
         DeviceBox,
         IOMMU_DOMAIN_DMA_API, //
@@ -86,13 +89,14 @@ pub fn reserve<T: DmaDriver>(
     let b = unsafe { DeviceBox::<T>::of(as_raw(dev)) }.ok_or(ENODEV)?;
     let driver = T::slot().get().ok_or(ENODEV)?;
     withdraw::<T>(dev);
-    let (data, _) = driver.domain_alloc(b.data())?;
+    let timer = DomainTimer::new()?;
+    let (data, _) = driver.domain_alloc(b.data(), timer.clone())?;
     fill(b.data(), &data)?;
     let raw = bindings::iommu_domain {
         type_: IOMMU_DOMAIN_DMA_API,
         ..Default::default()
     };
-    b.set_own(DomainBox::<T>::new(raw, data)?.as_ptr());
+    b.set_own(DomainBox::<T>::new(raw, data, timer)?.as_ptr());
     dma_table::set(dev, &TableOf::<T>::WAITING);
     Ok(())
 }

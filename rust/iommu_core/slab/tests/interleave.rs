@@ -307,7 +307,7 @@ fn what_is_put_off_is_done_once() {
         let other = all.clone();
         let t = thread::spawn(move || put(&other, 0x2000));
         // The timer runs out.
-        all.1.rings();
+        assert!(all.1.rings());
         let mut done: Vec<_> = all.0.take().map(Deferred::iova).collect();
         let (kept, starts) = t.join().unwrap();
         // What the timer has not found has started another one, or was refused.
