@@ -328,9 +328,11 @@ impl<F: Family> Driver for Iommu<F> {
             page_sizes: shape.page_sizes,
             last_iova: domain.last_iova(),
         };
-        let domain = Arc::new(domain, GFP_KERNEL)?;
-        self.domains.lock().push(domain.clone(), GFP_KERNEL)?;
-        Ok((domain, geometry))
+        Ok((Arc::new(domain, GFP_KERNEL)?, geometry))
+    }
+
+    fn domain_made(&self, domain: &Arc<Domain<F>>) -> Result {
+        Ok(self.domains.lock().push(domain.clone(), GFP_KERNEL)?)
     }
 
     fn domain_free(&self, domain: &Arc<Domain<F>>) {

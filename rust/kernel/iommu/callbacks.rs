@@ -247,7 +247,7 @@ pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
                 is_iommupt: true,
                 ..Default::default()
             };
-            DomainBox::<T>::new(raw, data, timer)
+            DomainBox::<T>::new(driver, raw, data, timer)
         })
     };
     match made {

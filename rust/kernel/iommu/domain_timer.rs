@@ -57,8 +57,9 @@ impl<T: DmaDriver> DomainBox<T> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `ENOMEM`, or what [`Driver::domain_made`] returns.
     pub(super) fn new(
+        driver: &T,
         raw: bindings::iommu_domain,
         data: Arc<T::Domain>,
         timer: DomainTimer,
@@ -72,6 +73,7 @@ impl<T: DmaDriver> DomainBox<T> {
             },
             GFP_KERNEL,
         )?;
+        driver.domain_made(&made.data)?;
         let domain: *const T::Domain = &*made.data;
         made.timer.0.aim(domain.cast_mut().cast(), expired::<T>);
         Ok(NonNull::from(KBox::leak(made)))

@@ -128,7 +128,13 @@ pub trait Driver: Send + Sync + Sized + 'static {
         data: &Self::Device,
         timer: DomainTimer,
     ) -> Result<(Arc<Self::Domain>, Geometry)>;
-    /// A domain of [`Driver::domain_alloc`] is nobody's any more. May sleep.
+    /// A domain of [`Driver::domain_alloc`] is in place. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// The domain goes again; [`Driver::domain_free`] is not called.
+    fn domain_made(&self, domain: &Arc<Self::Domain>) -> Result;
+    /// A domain that was in place is nobody's any more. May sleep.
     fn domain_free(&self, domain: &Arc<Self::Domain>);
     /// May user space get the device? Asked before a domain that is not the DMA API's is attached.
     /// May sleep.

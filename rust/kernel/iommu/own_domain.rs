@@ -96,7 +96,7 @@ pub fn reserve<T: DmaDriver>(
         type_: IOMMU_DOMAIN_DMA_API,
         ..Default::default()
     };
-    b.set_own(DomainBox::<T>::new(raw, data, timer)?.as_ptr());
+    b.set_own(DomainBox::<T>::new(driver, raw, data, timer)?.as_ptr());
     dma_table::set(dev, &TableOf::<T>::WAITING);
     Ok(())
 }

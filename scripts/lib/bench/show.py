@@ -9,6 +9,7 @@ from . import plan
 CELLS = (
     ("map_4k", "insns", "p50", "map 4 KiB"),
     ("unmap_4k", "insns", "p50", "unmap 4 KiB"),
+    ("unmap_4k", "insns", "value", "unmap 4 KiB, mean"),
     ("map_64k", "insns", "p50", "map 64 KiB"),
     ("unmap_64k", "insns", "p50", "unmap 64 KiB"),
     ("map_2048k", "insns", "p50", "map 2 MiB"),
@@ -46,6 +47,7 @@ CELLS = (
     ("kernel_sg_16", "unmap_100ns", "value", "dma_map_benchmark, 16 entries: unmap_sg, in 100 instructions, mean"),
     ("attach", "ns", "value", "a group to another domain and back, each, in instructions and waits"),
     ("probe", "reached_after_unmap", "value", "device reaches memory after unmap"),
+    ("probe", "reached_20_ms_later", "value", "and 20 ms later"),
 )
 BARS = (("map_4k", "map 4 KiB"), ("unmap_4k", "unmap 4 KiB"), ("map_sg16_4k", "map_sg 16 × 4 KiB"), ("unmap_sg16_4k", "unmap_sg 16 × 4 KiB"))
 COLOURS = {"pass-through": "#b0b0b0", "C strict": "#c0392b", "C lazy": "#e59866", "rust dma=core strict": "#5dade2", "rust dma=core lazy": "#aed6f1",
@@ -97,6 +99,9 @@ def void(result):
                 lines.append(f"{unit} {p.name()}: the device does not reach memory that is mapped")
             if after and after["value"] and p.mode == "strict":
                 lines.append(f"{unit} {p.name()}: the device reaches memory after its unmap")
+            later = find(result, unit, p, "probe", "reached_20_ms_later")
+            if later and later["value"] and p.driver == "rust":
+                lines.append(f"{unit} {p.name()}: the device reaches memory 20 ms after its unmap")
     return lines
 
 
