@@ -45,6 +45,7 @@ pub mod iommu {
     pub mod device;
     pub mod dma_ops;
     mod dma_table;
+    mod domain_box;
     mod domain_timer;
     pub mod driver;
     pub mod group;

@@ -27,10 +27,8 @@ use super::{
     device::private,
     dma_ops::DmaDriver,
     dma_table,
-    domain_timer::{
-        DomainBox,
-        DomainTimer, //
-    },
+    domain_box::DomainBox,
+    domain_timer::DomainTimer,
     driver::{
         Capability,
         DomainType,

@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A domain as the core sees it, and its timer: for unmaps that may be put off (`DMA-FQ`), and for what
-//! is got ready for the next call.
+//! The timer of a domain: for unmaps that may be put off (`DMA-FQ`), and for what is got ready for the
+//! next call.
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
-use core::ptr::{
-    null_mut,
-    NonNull, //
-};
+use core::ptr::null_mut;
 
 use kernel::{
     bindings,
-    ffi::{
-        c_uint,
-        c_void, //
-    },
+    ffi::c_void,
     prelude::*,
     sync::{
         atomic::{
@@ -29,81 +23,6 @@ use kernel::{
     time::Delta,
     types::Opaque, //
 };
-
-use super::{
-    dma_ops::DmaDriver,
-    driver::Driver,
-    ops::{
-        RangeOps,
-        RangeOpsOf, //
-    }, //
-};
-
-/// The type of domains whose unmaps may be put off: `IOMMU_DOMAIN_DMA_FQ`.
-const IOMMU_DOMAIN_DMA_FQ: c_uint = super::ops::IOMMU_DOMAIN_DMA_API | 1 | 1 << 3;
-
-/// A paging domain as the core sees it, with the driver's part behind it. The first two fields are those
-/// of `struct pt_iommu` that the core knows.
-#[repr(C)]
-pub(super) struct DomainBox<T: Driver> {
-    pub(super) raw: Opaque<bindings::iommu_domain>,
-    pt_ops: &'static RangeOps,
-    pub(super) data: Arc<T::Domain>,
-    timer: DomainTimer,
-}
-
-impl<T: DmaDriver> DomainBox<T> {
-    /// A domain that stays where it is until [`Self::free`]; `timer` is the one its driver's part has.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, or what [`Driver::domain_made`] returns.
-    pub(super) fn new(
-        driver: &T,
-        raw: bindings::iommu_domain,
-        data: Arc<T::Domain>,
-        timer: DomainTimer,
-    ) -> Result<NonNull<Self>> {
-        let made = KBox::new(
-            Self {
-                raw: Opaque::new(raw),
-                pt_ops: &RangeOpsOf::<T>::OPS,
-                data,
-                timer,
-            },
-            GFP_KERNEL,
-        )?;
-        driver.domain_made(&made.data)?;
-        let domain: *const T::Domain = &*made.data;
-        made.timer.0.aim(domain.cast_mut().cast(), expired::<T>);
-        Ok(NonNull::from(KBox::leak(made)))
-    }
-}
-
-impl<T: Driver> DomainBox<T> {
-    /// Frees a domain.
-    ///
-    /// # Safety
-    ///
-    /// `this` must be from [`Self::new`] and nobody's any more.
-    pub(super) unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: by contract.
-        let domain = unsafe { KBox::from_raw(this.as_ptr()) };
-        domain.timer.0.disarm();
-        if let Some(driver) = T::slot().get() {
-            driver.domain_free(&domain.data);
-        }
-    }
-
-    /// May unmaps be put off?
-    #[inline]
-    pub(super) fn is_lazy(&self) -> bool {
-        // SAFETY: aligned and valid; the core may change the type from DMA to DMA-FQ at any time, with a
-        // single store.
-        let kind = unsafe { (&raw const (*self.raw.get()).type_).read_volatile() };
-        kind == IOMMU_DOMAIN_DMA_FQ
-    }
-}
 
 /// The timer of a domain, for what need not be done at once.
 #[derive(Clone)]
@@ -119,7 +38,7 @@ impl DomainTimer {
         Ok(Self(Arc::pin_init(Timer::new(), GFP_KERNEL)?))
     }
 
-    /// Has [`DmaDriver::dma_expired`] called once after this time, in softirq context. Any context.
+    /// Has [`super::dma_ops::DmaDriver::dma_expired`] called once after this time, in softirq context. Any context.
     #[inline(never)]
     pub fn start(&self, after: Delta) {
         // SAFETY: set up by the type invariant of `Timer`, which cancels it before it goes.
@@ -134,8 +53,24 @@ impl DomainTimer {
     }
 }
 
+impl DomainTimer {
+    /// Sets what is called, until [`Self::disarm`].
+    ///
+    /// # Safety
+    ///
+    /// `call` may be called with `domain` until then.
+    pub(super) unsafe fn aim(&self, domain: *mut c_void, call: Call) {
+        self.0.aim(domain, call);
+    }
+
+    /// Nothing is called any more when this returns.
+    pub(super) fn disarm(&self) {
+        self.0.disarm();
+    }
+}
+
 /// What a timer calls, with its domain.
-type Call = unsafe fn(*mut c_void);
+pub(super) type Call = unsafe fn(*mut c_void);
 
 /// # Invariants
 ///
@@ -210,15 +145,4 @@ unsafe extern "C" fn run(timer: *mut bindings::hrtimer) -> bindings::hrtimer_res
         unsafe { call(domain) };
     }
     bindings::hrtimer_restart::HRTIMER_NORESTART
-}
-
-/// # Safety
-///
-/// `domain` must be a domain of driver `T`.
-unsafe fn expired<T: DmaDriver>(domain: *mut c_void) {
-    // SAFETY: by contract.
-    let domain = unsafe { &*domain.cast::<T::Domain>() };
-    if let Some(driver) = T::slot().get() {
-        driver.dma_expired(domain);
-    }
 }

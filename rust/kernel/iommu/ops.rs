@@ -44,7 +44,7 @@ use super::{
         private, //
     },
     dma_ops::DmaDriver,
-    domain_timer::DomainBox,
+    domain_box::DomainBox,
     driver::Driver, //
 };
 /// Where the callbacks of a driver find it: a static of the driver.

@@ -48,10 +48,8 @@ use super::{
         TableOf,
         MAPPING_ERROR, //
     },
-    domain_timer::{
-        DomainBox,
-        DomainTimer, //
-    },
+    domain_box::DomainBox,
+    domain_timer::DomainTimer,
     ops::{
         DeviceBox,
         IOMMU_DOMAIN_DMA_API, //
