@@ -52,7 +52,7 @@ MATRIX = {
     # Slow, and for what only its checks see.
     "debug": [
         ("amd-vi", "", True, ["reach", "io", "life", "binding", "types", "shuffle", "inject", "hotplug", "power", "required"]),
-        ("vt-d", "", True, ["reach", "types", "masks"]),
+        ("vt-d", "", True, ["reach", "types"]),
         ("vt-d", "scalable-mode=on,fsts=on", True, ["reach", "types"]),
     ],
 }
