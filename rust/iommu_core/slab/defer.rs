@@ -93,7 +93,7 @@ impl<E: Env> Batch<E> {
     /// Puts an object off.
     #[inline]
     pub fn put(&self, object: Deferred) -> Put {
-        // CAST (both): 32 at most.
+        // CAST: 32 at most.
         let next = self.next.load();
         let Some(place) = self.objects.get(next as usize) else {
             return Put::Refused;
@@ -191,6 +191,8 @@ impl<I: Iterator<Item = Deferred>> Iterator for Spans<I> {
 
 /// Objects of one word of a chunk's bitmap, on their way back.
 struct Word64<'a, E: Env> {
+    /// The first one's address.
+    iova: u64,
     number: u32,
     chunk: &'a Chunk<E>,
     order: u32,
@@ -204,7 +206,8 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     ///
     /// # Errors
     ///
-    /// The first address where no object of a chunk begins, or where it is free; the others are given back.
+    /// The first address where no object of a chunk begins, or of a word some of whose objects are free; the
+    /// others are given back.
     pub fn free_all(&self, objects: impl Iterator<Item = u64>) -> Result<bool, u64> {
         let (mut wild, mut empty) = (None, false);
         let mut open: Option<Word64<'_, E>> = None;
@@ -222,7 +225,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                 // CAST: 7 at most.
                 match self.give(o.number, o.chunk, o.order, o.word as usize, o.bits) {
                     Ok(now) => empty |= now,
-                    Err(_) => wild = wild.or(Some(iova)),
+                    Err(_) => wild = wild.or(Some(o.iova)),
                 }
             }
             open = match self.object(iova) {
@@ -232,6 +235,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                     used_for: Use::Objects { order },
                     ..
                 }) => Some(Word64 {
+                    iova,
                     number,
                     chunk,
                     order,

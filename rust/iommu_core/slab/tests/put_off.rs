@@ -80,7 +80,10 @@ fn objects_go_back_together() {
     assert_eq!(s.counts().used_pages(), before.used_pages());
     // What is free or begins nowhere is told, and the others go back all the same.
     let one = s.alloc(0, 1, u64::MAX).unwrap().iova;
-    assert!(s.free_all([0x7f_0000_0000, one].into_iter()).is_err());
-    assert!(s.free_all([one].into_iter()).is_err());
+    assert_eq!(
+        s.free_all([0x7f_0000_0000, one].into_iter()),
+        Err(0x7f_0000_0000)
+    );
+    assert_eq!(s.free_all([one].into_iter()), Err(one));
     assert_eq!(s.counts().used_pages(), before.used_pages());
 }
