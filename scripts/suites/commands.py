@@ -54,18 +54,9 @@ def run(suite):
 def tables(suite):
     """A freed table may be in a cache of upper levels, which only domain-wide invalidations are sure to empty."""
     bench = os.path.join(TOP, "build", suite.options.flavour, "tests/dma_bench.ko")
-    m = Machine(**suite.options.machine(), script=TABLES, rust_params="dma=rust", devices=["edu"], modules=[bench],
-                traces=["vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid"], timeout=120)
-    with m:
-        m.wait_for("host: ready", 60)
-        start = os.path.getsize(m.trace_file)
-        m.send("begin")
-        freed = int(m.wait_for(r"FREED (-?\d+)", 60)[1])
-        with open(m.trace_file, encoding="utf-8") as f:
-            f.seek(start)
-            whole = sum(line.startswith(("vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid ")) for line in f)
-        m.send("end")
-        r = m.finish()
+    freed, trace, r = traced(suite, TABLES, r"FREED (-?\d+)", devices=["edu"], modules=[bench],
+                             traces=["vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid"])
+    whole = len(re.findall(r"^vtd_inv_desc_iotlb_(?:domain|pasid )", trace, re.M))
     result(suite, r, "tables are freed", "" if freed > 100 else f"{freed} of 195")
     # At most eight tables go with one invalidation.
     result(suite, r, "only once the unit has dropped all of their domain", "" if whole * 8 >= freed else f"{whole} invalidations for {freed} tables")
@@ -73,17 +64,7 @@ def tables(suite):
 
 def pages(suite):
     """One boot."""
-    m = Machine(**suite.options.machine(), script=GUEST, rust_params="dma=rust", devices=["nvme"], traces=["vtd_inv_desc"], timeout=120)
-    with m:
-        m.wait_for("host: ready", 60)
-        start = os.path.getsize(m.trace_file)
-        m.send("begin")
-        unmaps = int(m.wait_for(r"UNMAPS (\d+)", 60)[1])
-        with open(m.trace_file, encoding="utf-8") as f:
-            f.seek(start)
-            trace = f.read()
-        m.send("end")
-        r = m.finish()
+    unmaps, trace, r = traced(suite, GUEST, r"UNMAPS (\d+)", devices=["nvme"], traces=["vtd_inv_desc"])
     wanted = "first stage" if "fsts=on" in suite.options.unit_args else "second stage"
     seen = [(kind, int(hi, 16), int(lo, 16)) for kind, hi, lo in
             re.findall(r"invalidate desc type (\S+) high (0x[0-9a-f]+) low (0x[0-9a-f]+)", trace)]
@@ -94,6 +75,21 @@ def pages(suite):
     result(suite, r, "all leave upper levels cached", f"{sum(not hi & LEAF_ONLY for *_, hi in flushes)} do not" * any(not hi & LEAF_ONLY for *_, hi in flushes))
     result(suite, r, f"all are for {wanted} tables", f"{sum(k != wanted for k, *_ in flushes)} are not" * any(k != wanted for k, *_ in flushes))
     result(suite, r, "nothing else is dropped", ", ".join(other))
+
+
+def traced(suite, script, answer, **config):
+    """The number that the script tells between `begin` and `end`, the trace of that time, and the machine's result."""
+    m = Machine(**suite.options.machine(), script=script, rust_params="dma=rust", timeout=120, **config)
+    with m:
+        m.wait_for("host: ready", 60)
+        start = os.path.getsize(m.trace_file)
+        m.send("begin")
+        number = int(m.wait_for(answer, 60)[1])
+        with open(m.trace_file, encoding="utf-8") as f:
+            f.seek(start)
+            trace = f.read()
+        m.send("end")
+        return number, trace, m.finish()
 
 
 def result(suite, r, test, reason):

@@ -209,6 +209,15 @@ impl<F: Family> Iommu<F> {
         })
     }
 
+    /// Tells all units that have users of a domain, even if one fails.
+    fn tell_all(&self, domain: &Domain<F>, tell: impl Fn(&F::Unit) -> Result) -> Result {
+        let mut result = Ok(());
+        for u in self.users(domain) {
+            result = tell(u).and(result);
+        }
+        result
+    }
+
     /// The unit that has all users of a domain, as for nearly all domains.
     #[inline(always)]
     fn only_user(&self, domain: &Domain<F>) -> Option<&Arc<F::Unit>> {
@@ -256,29 +265,16 @@ impl<F: Family> Flush<F::Format> for Iommu<F> {
     }
 
     fn forget(&self, domain: &Domain<F>) -> Result {
-        let mut result = Ok(());
-        for u in self.users(domain) {
-            result = u.invalidate_domain(domain.id()).and(result);
-        }
-        result
+        self.tell_all(domain, |u| u.invalidate_domain(domain.id()))
     }
 
     #[inline(never)]
     fn after_unmap(&self, domain: &Domain<F>, span: PageSpan) -> Result {
-        let mut result = Ok(());
-        // All of them, even if one fails.
-        for u in self.users(domain) {
-            result = u.after_unmap(domain.id(), span).and(result);
-        }
-        result
+        self.tell_all(domain, |u| u.after_unmap(domain.id(), span))
     }
 
     fn after_unmaps(&self, domain: &Domain<F>, spans: &[PageSpan]) -> Result {
-        let mut result = Ok(());
-        for u in self.users(domain) {
-            result = u.after_unmaps(domain.id(), spans).and(result);
-        }
-        result
+        self.tell_all(domain, |u| u.after_unmaps(domain.id(), spans))
     }
 }
 

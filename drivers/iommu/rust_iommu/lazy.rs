@@ -71,9 +71,7 @@ impl Lazy {
             alarm: Alarm::new(),
         })
     }
-}
 
-impl Lazy {
     /// Pages that wait. Exact while nothing is unmapped.
     pub(crate) fn waiting(&self) -> u64 {
         let batches = self.batches.iter().filter_map(OnceBox::get);

@@ -28,7 +28,6 @@ use super::{
     dma_ops::DmaDriver,
     dma_table,
     domain_box::DomainBox,
-    domain_timer::DomainTimer,
     driver::{
         Capability,
         DomainType,
@@ -232,20 +231,19 @@ pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
     // SAFETY: the core's contract.
     let made = unsafe {
         with::<T, Result<NonNull<DomainBox<T>>>>(dev, Err(ENODEV), |driver, _, b| {
-            let timer = DomainTimer::new()?;
-            let (data, geometry) = driver.domain_alloc(b.data(), timer.clone())?;
-            // CAST: usize is 64 bits wide on every machine with these units; as below.
-            let raw = bindings::iommu_domain {
-                pgsize_bitmap: geometry.page_sizes as usize,
-                geometry: bindings::iommu_domain_geometry {
-                    aperture_start: 0,
-                    aperture_end: geometry.last_iova,
-                    force_aperture: true,
-                },
-                is_iommupt: true,
-                ..Default::default()
-            };
-            DomainBox::<T>::new(driver, raw, data, timer)
+            DomainBox::<T>::new(driver, b.data(), |_, geometry| {
+                Ok(bindings::iommu_domain {
+                    // CAST: usize is 64 bits wide on every machine with these units; as below.
+                    pgsize_bitmap: geometry.page_sizes as usize,
+                    geometry: bindings::iommu_domain_geometry {
+                        aperture_start: 0,
+                        aperture_end: geometry.last_iova,
+                        force_aperture: true,
+                    },
+                    is_iommupt: true,
+                    ..Default::default()
+                })
+            })
         })
     };
     match made {

@@ -20,7 +20,10 @@ use kernel::{
 use super::{
     dma_ops::DmaDriver,
     domain_timer::DomainTimer,
-    driver::Driver,
+    driver::{
+        Driver,
+        Geometry, //
+    },
     ops::{
         RangeOps,
         RangeOpsOf, //
@@ -41,17 +44,20 @@ pub(super) struct DomainBox<T: Driver> {
 }
 
 impl<T: DmaDriver> DomainBox<T> {
-    /// A domain that stays where it is until [`Self::free`]; `timer` is the one its driver's part has.
+    /// A domain for a device, which stays where it is until [`Self::free`]. `raw` gets the driver's part, and
+    /// makes the core's.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, or what [`Driver::domain_made`] returns.
+    /// `ENOMEM`, or what the driver or `raw` returns.
     pub(super) fn new(
         driver: &T,
-        raw: bindings::iommu_domain,
-        data: Arc<T::Domain>,
-        timer: DomainTimer,
+        device: &T::Device,
+        raw: impl FnOnce(&T::Domain, Geometry) -> Result<bindings::iommu_domain>,
     ) -> Result<NonNull<Self>> {
+        let timer = DomainTimer::new(expired::<T>)?;
+        let (data, geometry) = driver.domain_alloc(device, timer.clone())?;
+        let raw = raw(&data, geometry)?;
         let made = KBox::new(
             Self {
                 raw: Opaque::new(raw),
@@ -64,7 +70,7 @@ impl<T: DmaDriver> DomainBox<T> {
         driver.domain_made(&made.data)?;
         let domain: *const T::Domain = &*made.data;
         // SAFETY: the domain stays until `free` has disarmed the timer.
-        unsafe { made.timer.aim(domain.cast_mut().cast(), expired::<T>) };
+        unsafe { made.timer.aim(domain.cast_mut().cast()) };
         Ok(NonNull::from(KBox::leak(made)))
     }
 }

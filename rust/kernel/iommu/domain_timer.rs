@@ -34,8 +34,8 @@ impl DomainTimer {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new() -> Result<Self> {
-        Ok(Self(Arc::pin_init(Timer::new(), GFP_KERNEL)?))
+    pub(super) fn new(call: Call) -> Result<Self> {
+        Ok(Self(Arc::pin_init(Timer::new(call), GFP_KERNEL)?))
     }
 
     /// Has [`super::dma_ops::DmaDriver::dma_expired`] called once after this time, in softirq context. Any context.
@@ -51,16 +51,15 @@ impl DomainTimer {
             )
         };
     }
-}
 
-impl DomainTimer {
-    /// Sets what is called, until [`Self::disarm`].
+    /// Has `domain` passed to what is called, until [`Self::disarm`]; before, nothing is called.
     ///
     /// # Safety
     ///
-    /// `call` may be called with `domain` until then.
-    pub(super) unsafe fn aim(&self, domain: *mut c_void, call: Call) {
-        self.0.aim(domain, call);
+    /// The function of [`Self::new`] may be called with `domain` until then.
+    pub(super) unsafe fn aim(&self, domain: *mut c_void) {
+        // ORDERING: the domain is complete before it can be found.
+        self.0.domain.store(domain, Release);
     }
 
     /// Nothing is called any more when this returns.
@@ -81,7 +80,7 @@ struct Timer {
     #[pin]
     raw: Opaque<bindings::hrtimer>,
     domain: Atomic<*mut c_void>,
-    call: Atomic<*mut c_void>,
+    call: Call,
 }
 
 // SAFETY: the kernel's timers are started and cancelled from anywhere; domains are shared between threads.
@@ -90,7 +89,7 @@ unsafe impl Send for Timer {}
 unsafe impl Sync for Timer {}
 
 impl Timer {
-    fn new() -> impl PinInit<Self> {
+    fn new(call: Call) -> impl PinInit<Self> {
         // INVARIANT: set up, with no domain yet.
         pin_init!(Self {
             // SAFETY: `place` is valid for writes and stays pinned.
@@ -103,15 +102,8 @@ impl Timer {
                 );
             }),
             domain: Atomic::new(null_mut()),
-            call: Atomic::new(null_mut()),
+            call,
         })
-    }
-
-    /// Sets what is called.
-    fn aim(&self, domain: *mut c_void, call: Call) {
-        self.call.store(call as *mut c_void, Release);
-        // ORDERING: the function is there once the domain is.
-        self.domain.store(domain, Release);
     }
 
     /// Nothing is called any more when this returns.
@@ -138,11 +130,8 @@ unsafe extern "C" fn run(timer: *mut bindings::hrtimer) -> bindings::hrtimer_res
     let timer = unsafe { &*kernel::container_of!(Opaque::cast_from(timer), Timer, raw) };
     let domain = timer.domain.load(Acquire);
     if !domain.is_null() {
-        let call = timer.call.load(Acquire);
-        // SAFETY: not null by now, and stored by `aim` only, from such a function.
-        let call = unsafe { core::mem::transmute::<*mut c_void, Call>(call) };
         // SAFETY: by the type invariant.
-        unsafe { call(domain) };
+        unsafe { (timer.call)(domain) };
     }
     bindings::hrtimer_restart::HRTIMER_NORESTART
 }

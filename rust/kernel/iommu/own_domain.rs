@@ -49,7 +49,6 @@ use super::{
         MAPPING_ERROR, //
     },
     domain_box::DomainBox,
-    domain_timer::DomainTimer,
     ops::{
         DeviceBox,
         IOMMU_DOMAIN_DMA_API, //
@@ -87,14 +86,14 @@ pub fn reserve<T: DmaDriver>(
     let b = unsafe { DeviceBox::<T>::of(as_raw(dev)) }.ok_or(ENODEV)?;
     let driver = T::slot().get().ok_or(ENODEV)?;
     withdraw::<T>(dev);
-    let timer = DomainTimer::new()?;
-    let (data, _) = driver.domain_alloc(b.data(), timer.clone())?;
-    fill(b.data(), &data)?;
-    let raw = bindings::iommu_domain {
-        type_: IOMMU_DOMAIN_DMA_API,
-        ..Default::default()
-    };
-    b.set_own(DomainBox::<T>::new(driver, raw, data, timer)?.as_ptr());
+    let own = DomainBox::<T>::new(driver, b.data(), |data, _| {
+        fill(b.data(), data)?;
+        Ok(bindings::iommu_domain {
+            type_: IOMMU_DOMAIN_DMA_API,
+            ..Default::default()
+        })
+    })?;
+    b.set_own(own.as_ptr());
     dma_table::set(dev, &TableOf::<T>::WAITING);
     Ok(())
 }
