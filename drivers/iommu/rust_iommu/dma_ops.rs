@@ -8,10 +8,7 @@ use kernel::{
     sync::Arc, //
 };
 use kernel_iommu::{
-    hw_pages::{
-        last_ram,
-        Gfp, //
-    },
+    hw_pages::last_ram,
     iommu::{
         device::dma_limit,
         dma_ops::{
@@ -77,7 +74,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
 
     fn dma_expired(&self, domain: &Domain<F>) {
         settle_all(self, domain);
-        domain.reserve.refill(&domain.tables(Gfp::Atomic));
+        domain.refill();
     }
 
     fn dma_map_list(

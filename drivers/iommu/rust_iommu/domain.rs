@@ -231,6 +231,7 @@ impl<F: Format> PagingDomain<F> {
     pub(crate) fn serve(&self) -> Result {
         if self.served.get().is_none() {
             let addresses = Addresses::new(self.last_iova)?;
+            self.reserve.stock(&self.tables(Gfp::Kernel), &addresses);
             self.served.set(KBox::new(addresses, GFP_KERNEL)?);
         }
         Ok(())
@@ -248,11 +249,17 @@ impl<F: Format> PagingDomain<F> {
         self.served.get().map(|s| &s.lazy)
     }
 
-    /// Has tables that were taken from the reserve replaced.
-    pub(crate) fn top_up(&self) {
-        if self.reserve.wants_timer() {
+    /// Has what the first use of the chunk of `iova` took from the reserve replaced.
+    pub(crate) fn top_up(&self, iova: u64) {
+        if self.reserve.wants_timer(iova) {
             self.start_timer(Delta::from_micros(REFILL_US));
         }
+    }
+
+    /// Gets ready what [`Self::top_up`] wanted.
+    pub(crate) fn refill(&self) {
+        self.reserve
+            .refill(&self.tables(Gfp::Atomic), self.served.get());
     }
 
     /// Has what was put off done after this time.

@@ -85,7 +85,7 @@ impl<F: Format> PagingDomain<F> {
         let table =
             leaf::leaf_table::<F, _>(&tables, self.root, Iova(iova)).map_err(|e| errno(&e))?;
         chunk.set_leaf(tables.name(table));
-        self.top_up();
+        self.top_up(iova);
         Ok(table)
     }
 
@@ -312,7 +312,7 @@ impl<'a, F: Format> Writer<'a, F> {
         // CAST: masked to 9 bits.
         let item = (iova >> PAGE_SHIFT) as usize & (ITEMS - 1);
         (self.table, self.chunk, self.dirty) = (Some(table), chunk, (item, item));
-        self.domain.top_up();
+        self.domain.top_up(iova);
         Ok(table)
     }
 

@@ -1,28 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Empty tables of a domain at hand, so that a call of the DMA API that needs one neither waits for the
-//! page allocator nor clears a page: the domain's timer gets new ones right after.
+//! Empty tables of a domain at hand, and the address allocator's parts of the chunks that are next, so that
+//! a call of the DMA API that is the first to use a chunk neither waits for the kernel's allocators nor
+//! clears a page: the domain's timer gets new ones right after.
 
 use iommu_core::{
     pt::TableMem,
-    slab::defer::Alarm, //
+    slab::{
+        defer::Alarm,
+        CHUNK_SHIFT, //
+    }, //
 };
 use kernel_iommu::{
-    hw_pages::Gfp,
     iommu::table::TablePage,
     shared_word::SharedWord, //
 };
 
-use crate::glue::{
-    Kernel,
-    Tables, //
+use crate::{
+    addresses::Addresses,
+    glue::{
+        Kernel,
+        Tables, //
+    }, //
 };
 
 /// The most tables kept: a domain that grows as fast as it can needs so many in the time that the timer
-/// takes on a machine where it waits for the next tick.
-const TABLES: usize = 32;
+/// takes on a machine where it waits for the next tick, of which there are 250 a second.
+const TABLES: usize = 64;
 /// The least, once one was needed.
 const FEW: usize = 2;
+/// Those of a new domain, for such a machine, too: the timer starts when the first is taken.
+const FIRST: usize = 40;
 /// How long after a table was taken the others come.
 pub(crate) const REFILL_US: i64 = 200;
 
@@ -32,6 +40,8 @@ pub(crate) struct Reserve {
     tables: [SharedWord; TABLES],
     /// Tables taken since the last refill, about.
     used: SharedWord,
+    /// An address in the chunk that was last used for the first time.
+    newest: SharedWord,
     alarm: Alarm<Kernel>,
 }
 
@@ -41,6 +51,7 @@ impl Reserve {
         Self {
             tables: [const { SharedWord::new(0) }; TABLES],
             used: SharedWord::new(0),
+            newest: SharedWord::new(0),
             alarm: Alarm::new(),
         }
     }
@@ -61,20 +72,39 @@ impl Reserve {
         self.tables.iter().any(free)
     }
 
-    /// Were tables taken, and is the caller to start the timer, for [`REFILL_US`] after this?
-    pub(crate) fn wants_timer(&self) -> bool {
+    /// The chunk of `iova` is used for the first time. Were tables taken, and is the caller to start the
+    /// timer, for [`REFILL_US`] after this?
+    pub(crate) fn wants_timer(&self, iova: u64) -> bool {
+        self.newest.store(iova);
         self.used.load() != 0 && self.alarm.is_wanted()
     }
 
     /// The timer has run out: gets twice what was needed since it did last, if there is memory for it.
-    pub(crate) fn refill(&self, tables: &Tables<'_>) {
+    pub(crate) fn refill(&self, tables: &Tables<'_>, addresses: Option<&Addresses>) {
         if !self.alarm.rings() {
             return;
         }
         // CAST: what does not fit is more than there is room for.
         let wanted = (2 * self.used.swap(0) as usize).clamp(FEW, TABLES);
+        self.fill(tables, wanted);
+        if let Some(addresses) = addresses {
+            let next = self.newest.load() + (1 << CHUNK_SHIFT);
+            // CAST: a few dozen.
+            addresses.space.get_ready(next, wanted as u32);
+        }
+    }
+
+    /// Gets what a domain needs when its first device begins to work. Where there is no memory for it, the
+    /// domain goes without.
+    pub(crate) fn stock(&self, tables: &Tables<'_>, addresses: &Addresses) {
+        self.fill(tables, FIRST);
+        // CAST: a few dozen.
+        addresses.space.get_ready(0, FIRST as u32);
+    }
+
+    fn fill(&self, tables: &Tables<'_>, wanted: usize) {
         for _ in self.count()..wanted {
-            let Some(table) = TablePage::alloc(Gfp::Atomic) else {
+            let Some(table) = TablePage::alloc(tables.gfp) else {
                 break;
             };
             if !self.put(tables.name(table)) {

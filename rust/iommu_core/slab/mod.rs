@@ -268,8 +268,10 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             (wide, LAST_LOW.saturating_add(1), last),
             (true, 0, last.min(LAST_LOW)),
         ];
+        // The slot would have been refilled with objects of its own order.
+        let refused = u32::from(!wide && limit >= LOW_LIMIT);
         // What other CPUs hold in reserve goes back to the lists, once.
-        for again in [false, true] {
+        for (again, skipped) in [(false, refused), (true, 0)] {
             if again {
                 if self.stocked.swap(0) == 0 {
                     break;
@@ -277,9 +279,9 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                 self.drain();
             }
             for (_, first, last) in zones.iter().filter(|z| z.0) {
-                for order in order..9 {
-                    let one = self.take_single(order, *first, *last);
-                    if let Some(object) = one.and_then(|n| self.object_at(n, order)) {
+                for larger in order.saturating_add(skipped)..9 {
+                    let one = self.take_single(larger, *first, *last, larger == order);
+                    if let Some(object) = one.and_then(|n| self.object_at(n, larger)) {
                         return Ok(object);
                     }
                 }
@@ -288,11 +290,14 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         Err(Refusal::Full)
     }
 
-    /// One object of a listed or an unused chunk of `first..=last`. The answer is its number among
-    /// all objects of its order.
-    fn take_single(&self, order: u32, first: u32, last: u32) -> Option<u64> {
+    /// One object of a listed chunk of `first..=last`, or with `others` of one that has no objects in use.
+    /// The answer is its number among all objects of its order.
+    fn take_single(&self, order: u32, first: u32, last: u32, others: bool) -> Option<u64> {
         for _ in 0..REFILL_TRIES {
-            let (c, chunk) = self.take_home(order, first, last)?;
+            let (c, chunk) = match others {
+                true => self.take_home(order, first, last)?,
+                false => self.take_listed(order, first, last)?,
+            };
             let object = chunk.take_one(order, PAGES);
             if chunk.leave() {
                 self.list(c, chunk);
@@ -303,6 +308,14 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             }
         }
         None
+    }
+
+    /// Has the allocator's own parts ready for the next `chunks` unused chunks from the one of `iova` on, so
+    /// that calls that are the first to use one need no memory for it.
+    pub fn get_ready(&self, iova: u64, chunks: u32) {
+        // CAST: 18 bits, as nothing is above the last.
+        self.tree
+            .make_unused((iova.min(LAST) >> CHUNK_SHIFT) as u32, chunks);
     }
 
     /// The object with this number.

@@ -255,6 +255,17 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     /// A chunk with free objects that nobody else takes from: a listed one, an empty one of another
     /// order, or an unused one.
     pub(super) fn take_home(&self, order: u32, first: u32, last: u32) -> Option<(u32, &Chunk<E>)> {
+        self.take_listed(order, first, last)
+            .or_else(|| self.take_other(order, first, last))
+    }
+
+    /// [`Space::take_home`] of a listed one.
+    pub(super) fn take_listed(
+        &self,
+        order: u32,
+        first: u32,
+        last: u32,
+    ) -> Option<(u32, &Chunk<E>)> {
         let class = Class::partial(order);
         for _ in 0..REFILL_TRIES {
             let Some(c) = self.tree.find(class, first, last) else {
@@ -266,6 +277,11 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
                 return Some((c, chunk));
             }
         }
+        None
+    }
+
+    /// [`Space::take_home`] of one that has another order, or none.
+    fn take_other(&self, order: u32, first: u32, last: u32) -> Option<(u32, &Chunk<E>)> {
         for _ in 0..REFILL_TRIES {
             let Some(c) = self.tree.find(Class::EMPTY, first, last) else {
                 break;
@@ -310,18 +326,24 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     /// Gives objects of a slot back to their chunk.
     fn give_reserve(&self, global: u64, order: u32, objects: u32) {
         let first = global.wrapping_mul(u64::from(GROUP));
-        let per_chunk = 9u32.saturating_sub(order);
-        let mut left = objects;
+        let per_chunk = super::PAGES >> (order & 15);
         // A group is of one chunk, but for large objects, of which several chunks' share a number.
+        let together = u32::MAX.wrapping_shr(GROUP.saturating_sub(per_chunk));
+        let mut left = objects;
         while left != 0 {
-            let number = first | u64::from(left.trailing_zeros());
-            left &= left.wrapping_sub(1);
+            // The first place of the lowest object's chunk, and what is of that chunk.
+            let place = left.trailing_zeros() & !per_chunk.wrapping_sub(1);
+            let bits = left.wrapping_shr(place) & together;
+            left &= !together.wrapping_shl(place);
+            let number = first | u64::from(place);
             // CAST (both): 18 bits; 9 bits.
-            let c = (number >> per_chunk) as u32;
-            let object = (number as u32) & (super::PAGES >> order).wrapping_sub(1);
+            let c = (number >> per_chunk.trailing_zeros()) as u32;
+            let object = (number as u32) & per_chunk.wrapping_sub(1);
             if let Some(chunk) = self.tree.chunk(c) {
-                let word = (object >> 6) as usize; // CAST: 7 at most.
-                let _ = self.give(c, chunk, order, word, 1u64.wrapping_shl(object & 63));
+                // CAST: 7 at most.
+                let word = (object >> 6) as usize;
+                let bits = u64::from(bits).wrapping_shl(object & 63);
+                let _ = self.give(c, chunk, order, word, bits);
             }
         }
     }

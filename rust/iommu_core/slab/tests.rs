@@ -113,6 +113,30 @@ fn runs_come_from_aligned_chunks_and_nodes() {
 }
 
 #[test]
+fn what_is_ready_is_used_and_needs_no_memory() {
+    let s = space(LAST, 1);
+    let range = Range::with_len(64 << CHUNK_SHIFT, 64 << CHUNK_SHIFT).unwrap();
+    s.reserve(range).unwrap();
+    let parts = s.counts();
+    s.get_ready(0, 8);
+    // The first is there, as it is in use for its first page.
+    assert_eq!(s.counts().descriptors, 9);
+    assert_eq!(s.counts().unused, parts.unused);
+    for _ in 1..9 * PAGES {
+        s.alloc(0, 1, u64::MAX).unwrap();
+    }
+    assert_eq!(s.counts().descriptors, 9);
+    // What is reserved gets none; nor what is not in the space.
+    s.get_ready(60 << CHUNK_SHIFT, 7);
+    assert_eq!(s.counts().descriptors, 9 + 7);
+    assert!(s.tree.chunk(63).is_some() && s.tree.chunk(64).is_none());
+    assert!(s.tree.chunk(128).is_some() && s.tree.chunk(131).is_none());
+    s.get_ready(LAST, 5);
+    s.get_ready(u64::MAX, u32::MAX);
+    assert_eq!(s.counts().descriptors, 9 + 7 + 1);
+}
+
+#[test]
 fn limits_are_kept_and_low_addresses_come_first() {
     let s = space(LAST, 1);
     assert!(s.alloc(0, 1, u64::MAX).unwrap().iova < 4 * GIB);

@@ -193,6 +193,19 @@ impl<E: Env> Tree<E> {
         node.below(path(chunk).2).get_or_make(Chunk::new)
     }
 
+    /// Makes the descriptors of the next `count` unused chunks from `first` on, as far as there is memory.
+    pub(super) fn make_unused(&self, mut first: u32, count: u32) {
+        for _ in 0..count {
+            let Some(chunk) = self.find(Class::FRESH, first, self.last) else {
+                return;
+            };
+            if self.make_chunk(chunk).is_none() {
+                return;
+            }
+            first = chunk.saturating_add(1);
+        }
+    }
+
     /// Lists chunks of one node; those that were listed before.
     pub(super) fn list_bits(&self, class: Class, chunk: u32, mask: u64) -> u64 {
         let (a, b, _) = path(chunk);
