@@ -362,7 +362,7 @@ pub(crate) fn unmap<F: Format>(
         };
         return match domain.clear_all(&object) {
             Ok(n) => {
-                release_inline(unit, domain, &object, n, lazy);
+                release_inline(unit, domain, space, &object, n, lazy);
                 true
             }
             Err(e) => report(addr, e),
@@ -372,7 +372,7 @@ pub(crate) fn unmap<F: Format>(
         if let Some(object) = space.page_object(addr) {
             return match domain.clear_one(&object) {
                 Ok(()) => {
-                    release_inline(unit, domain, &object, 1, lazy);
+                    release_inline(unit, domain, space, &object, 1, lazy);
                     true
                 }
                 Err(e) => report(addr, e),
@@ -414,7 +414,7 @@ fn unmap_more<F: Format>(
     };
     match domain.clear(&object, pages) {
         Ok(n) => {
-            release_inline(unit, domain, &object, n, lazy);
+            release_inline(unit, domain, space, &object, n, lazy);
             true
         }
         Err(e) => report(addr, e),

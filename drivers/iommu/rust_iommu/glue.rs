@@ -97,7 +97,7 @@ impl TableMem for Tables<'_> {
         table.store(index, word);
     }
 
-    #[inline]
+    #[inline(always)]
     fn zero(&self, table: TablePage, first: usize, count: usize) {
         table.zero(first, count);
     }

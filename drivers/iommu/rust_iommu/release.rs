@@ -23,7 +23,10 @@ use crate::{
         Flush, //
     },
     domain::PagingDomain,
-    glue::Show,
+    glue::{
+        Show,
+        Space, //
+    },
     lazy::put_off,
     leaves::Mismatch, //
 };
@@ -109,6 +112,7 @@ fn free_some<F: Format>(
 pub(crate) fn release_inline<F: Format>(
     unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
+    space: &Space,
     object: &Object<'_>,
     pages: usize,
     lazy: bool,
@@ -120,10 +124,10 @@ pub(crate) fn release_inline<F: Format>(
     if unit.after_unmap_inline(domain, span).is_err() {
         return domain.quarantine(span.pages);
     }
-    match domain.space().map(|space| space.free(object)) {
-        Some(Err(e)) => _ = report(object.iova, Mismatch::Wild(e)),
-        Some(Ok(true)) => reclaim(unit, domain),
-        _ => {}
+    match space.free(object) {
+        Err(e) => _ = report(object.iova, Mismatch::Wild(e)),
+        Ok(true) => reclaim(unit, domain),
+        Ok(false) => {}
     }
 }
 
@@ -135,7 +139,9 @@ pub(crate) fn release<F: Format>(
     object: &Object<'_>,
     pages: usize,
 ) {
-    release_inline(unit, domain, object, pages, false);
+    if let Some(space) = domain.space() {
+        release_inline(unit, domain, space, object, pages, false);
+    }
 }
 
 /// Gives an object back that no unit has translations of. `true`: its chunk is empty now.

@@ -91,7 +91,7 @@ pub struct Chunk<E: Env> {
 
 /// The bits of a word of the bitmap that stand for objects.
 #[inline]
-pub(super) const fn full(order: u32, word: usize) -> u64 {
+pub(super) fn full(order: u32, word: usize) -> u64 {
     let objects = PAGES >> (order & 15);
     // CAST: 8 words at most.
     if (word as u32).wrapping_mul(64) < objects {
@@ -103,10 +103,36 @@ pub(super) const fn full(order: u32, word: usize) -> u64 {
 
 /// [`full`] for a word that has objects: all of its bits, or what the one word of large objects has.
 #[inline]
-pub(super) const fn full_word(order: u32) -> u64 {
-    // Shifts the bits of missing objects out.
-    u64::MAX.wrapping_shr(64u32.saturating_sub(PAGES >> (order & 15)))
+pub(super) fn full_word(order: u32) -> u64 {
+    // CAST: 4 bits.
+    *item!(&FULL, (order & 15) as usize)
 }
+
+/// [`full_word`] of each order; looked up, as finding it takes a dozen instructions in the path of each unmap.
+const FULL: [u64; 16] = {
+    const fn of(order: u32) -> u64 {
+        // Shifts the bits of missing objects out.
+        u64::MAX.wrapping_shr(64u32.saturating_sub(PAGES >> (order & 15)))
+    }
+    [
+        of(0),
+        of(1),
+        of(2),
+        of(3),
+        of(4),
+        of(5),
+        of(6),
+        of(7),
+        of(8),
+        of(9),
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+};
 
 impl<E: Env> Chunk<E> {
     pub(super) fn new() -> Self {

@@ -159,7 +159,7 @@ impl<'a> SgList<'a> {
     #[inline]
     pub(super) fn mapped_at(&self) -> Option<u64> {
         // SAFETY: the first entry of a list that has one.
-        (self.entries > 0).then(|| unsafe { bindings::sg_dma_address(self.first) })
+        (self.entries > 0).then(|| unsafe { (*self.first).dma_address })
     }
 }
 

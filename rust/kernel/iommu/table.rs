@@ -101,7 +101,7 @@ impl TablePage {
     }
 
     /// Writes zero to `count` items from `first` on, each with one store; nothing beyond the page.
-    #[inline]
+    #[inline(always)]
     pub fn zero(self, first: usize, count: usize) {
         let first = first.min(ITEMS);
         let end = first + count.min(ITEMS - first);
@@ -117,6 +117,9 @@ impl TablePage {
         let count = end - first;
         for _ in 0..count / 8 {
             clear(8);
+        }
+        if count % 8 == 0 {
+            return;
         }
         for row in [4, 2, 1] {
             if count & row != 0 {
