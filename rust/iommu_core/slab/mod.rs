@@ -133,9 +133,9 @@ impl<E: Env> Object<'_, E> {
 pub struct Space<E: Env, S> {
     tree: Tree<E>,
     slots: S,
-    /// Not zero once a request has found the lower 4 GiB full: others with longer addresses leave
-    /// what is there to those without.
-    high: E::Word,
+    /// Requests with limits above this are served above 4 GiB first: with any, once one has found the lower
+    /// 4 GiB full. They leave what is there to those that reach nothing else.
+    low_until: E::Word,
     /// Not zero: slots may hold objects, or chunks be homes, since the last drain.
     stocked: E::Word,
     /// Chunks that are listed as empty.
@@ -155,7 +155,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         let space = Self {
             tree: Tree::new(chunks),
             slots,
-            high: E::Word::new(0),
+            low_until: E::Word::new(u64::MAX),
             stocked: E::Word::new(0),
             empty: E::Word::new(0),
         };
@@ -206,7 +206,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     /// Are objects for such addresses taken above 4 GiB?
     #[inline]
     fn is_high(&self, limit: u64) -> bool {
-        limit > LOW_LIMIT && self.high.load() != 0
+        limit > self.low_until.load()
     }
 
     fn alloc_small(&self, cpu: usize, order: u32, limit: u64) -> Result<Object<'_, E>, Refusal> {
@@ -259,7 +259,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             .min(self.tree.last());
         let wide = last > LAST_LOW && limit > u64::from(u32::MAX);
         if wide && !high {
-            self.high.store(1);
+            self.low_until.store(LOW_LIMIT);
             if let Some(object) = self.alloc_from_slot(cpu, true, order, limit) {
                 return Ok(object);
             }

@@ -42,7 +42,7 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         let last = (end.min(u64::from(self.tree.last()).saturating_add(1)) as u32)
             .checked_sub(1)
             .ok_or(Refusal::Impossible)?;
-        let low_full = self.high.load() != 0;
+        let low_full = self.is_high(limit);
         let high = (LAST_LOW.saturating_add(1), last);
         let low = (0, last.min(LAST_LOW));
         let zones = if last <= LAST_LOW {

@@ -165,9 +165,7 @@ fn group_of(c: u32, order: u32, group: u32) -> (u64, u32) {
 impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
     #[inline]
     pub(super) fn slot(&self, cpu: usize, high: bool, order: u32) -> Option<&Slot<E>> {
-        let cpus = self.slots.as_ref();
-        let cpu = cpus.get(cpu).or_else(|| cpus.first())?;
-        Some(cpu.slot(high, order))
+        Some(self.slots.as_ref().get(cpu)?.slot(high, order))
     }
 
     /// Gives a slot new objects and takes one of them.

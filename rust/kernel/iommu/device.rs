@@ -55,9 +55,17 @@ pub fn dma_limit(dev: &Device, coherent: bool) -> u64 {
         };
         (mask, (*raw).bus_dma_limit)
     };
-    if mask != 0 && bus == 0 {
-        return mask;
+    if mask == 0 {
+        return odd_limit(mask, bus, coherent);
     }
+    if bus != 0 {
+        return odd_limit(mask, bus, coherent);
+    }
+    mask
+}
+
+#[cold]
+fn odd_limit(mask: u64, bus: u64, coherent: bool) -> u64 {
     // As `dma_get_mask()` has it, a device without a streaming mask has 32 bits; zero stands for none in
     // the other two.
     let mask = match mask {
