@@ -325,7 +325,7 @@ impl<F: Format> PagingDomain<F> {
         match self.is_served() {
             false => self
                 .near
-                .lookup::<F, _>(&tables, self.root, iova)
+                .lookup::<F, _>(&tables, &self.root, iova)
                 .map(|oa| oa.0),
             // Its tables may go while nothing is mapped by them.
             true => pt::lookup::<F, _>(&tables, self.root, iova).map(|(oa, _, _)| oa.0),

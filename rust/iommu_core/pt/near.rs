@@ -3,7 +3,7 @@
 //! A cache of leaf tables, for callers that name addresses only: most calls of the IOMMU core are near
 //! each other, and a walk costs more than all else.
 //!
-//! An entry is one word, the address bits above its chunk and the table's address, so that it is read
+//! An entry is one word, the address bits above its chunk and the table's name, so that it is read
 //! and replaced without a lock. It holds as long as tables are not taken out of the tree; whoever does
 //! that must not use this cache.
 
@@ -44,7 +44,7 @@ const ENTRIES: usize = 64;
 const CHUNK_SHIFT: u32 = 21;
 /// log2 of what all entries cover.
 const TAG_SHIFT: u32 = 27;
-/// Bits of a table's page number; the tag has the rest.
+/// Bits of the page number in a table's name; the tag has the rest.
 const PAGE_BITS: u32 = 40;
 
 /// The cache of one tree.
@@ -74,14 +74,24 @@ impl<E: Env> Near<E> {
     fn get<M: TableMem>(&self, mem: &M, iova: u64) -> Option<M::Table> {
         let word = self.entry(iova).load();
         let known = word != 0 && word >> PAGE_BITS == iova >> TAG_SHIFT;
-        known.then(|| mem.table_at(Oa((word & mask(PAGE_BITS)) << PAGE_SHIFT)))
+        known.then(|| mem.named(Self::name(word)))
     }
 
-    fn put(&self, iova: u64, oa: Oa) {
-        let (tag, page) = (iova >> TAG_SHIFT, oa.0 >> PAGE_SHIFT);
-        if tag <= mask(64u32.wrapping_sub(PAGE_BITS)) && page <= mask(PAGE_BITS) {
-            self.entry(iova).store(tag << PAGE_BITS | page);
+    /// Tables whose names are no pages' addresses, or too long, are not cached.
+    fn put(&self, iova: u64, name: u64) {
+        let (tag, page) = (iova >> TAG_SHIFT, name >> PAGE_SHIFT & mask(PAGE_BITS));
+        let word = tag << PAGE_BITS | page;
+        if tag <= mask(64u32.wrapping_sub(PAGE_BITS)) && Self::name(word) == name {
+            self.entry(iova).store(word);
         }
+    }
+
+    /// The name in a word: a page's number, and above it copies of its highest bit, as in addresses.
+    #[inline]
+    fn name(word: u64) -> u64 {
+        let above = 64u32.wrapping_sub(PAGE_BITS);
+        // CAST (both): to shift copies of the sign in, and back.
+        (word.wrapping_shl(above) as i64).wrapping_shr(above.wrapping_sub(PAGE_SHIFT)) as u64
     }
 
     /// Does the range lie in what one leaf table covers? Then its first item and their number.
@@ -207,7 +217,7 @@ impl<E: Env> Near<E> {
         let inside = iova.0 <= last_iova(root.level.saturating_add(1));
         if let (Some(items), true, 0) = (single, inside, oa.0 & (PAGE_SIZE - 1)) {
             if let Ok(table) = leaf::leaf_table::<F, M>(mem, root, iova) {
-                self.put(iova.0, mem.oa(table));
+                self.put(iova.0, mem.name(table));
                 return Self::fill::<F, M>(mem, table, items, iova, oa, perm, root.page_sizes);
             }
         }
@@ -264,7 +274,7 @@ impl<E: Env> Near<E> {
     pub fn lookup<F: Format, M: TableMem>(
         &self,
         mem: &M,
-        root: Root<M::Table>,
+        root: &Root<M::Table>,
         iova: Iova,
     ) -> Option<Oa> {
         if let Some(table) = self.get(mem, iova.0) {
@@ -276,7 +286,11 @@ impl<E: Env> Near<E> {
     }
 
     #[inline(never)]
-    fn lookup_far<F: Format, M: TableMem>(mem: &M, root: Root<M::Table>, iova: Iova) -> Option<Oa> {
-        super::lookup::<F, M>(mem, root, iova).map(|(oa, _, _)| oa)
+    fn lookup_far<F: Format, M: TableMem>(
+        mem: &M,
+        root: &Root<M::Table>,
+        iova: Iova,
+    ) -> Option<Oa> {
+        super::lookup::<F, M>(mem, *root, iova).map(|(oa, _, _)| oa)
     }
 }

@@ -62,11 +62,13 @@ impl TableMem for Mem {
     }
 
     fn name(&self, table: usize) -> u64 {
-        table as u64 + 1
+        // As the kernel's own addresses.
+        u64::MAX << 47 | self.oa(table).0
     }
 
     fn named(&self, name: u64) -> usize {
-        name as usize - 1
+        assert_eq!(name >> 47, u64::MAX >> 47);
+        self.table_at(Oa(name & (u64::MAX >> 17)))
     }
 
     fn load(&self, table: usize, index: usize) -> u64 {
@@ -445,7 +447,7 @@ fn near_is_as_far<F: Format>(ops: &[(bool, u64, u64, u64)]) {
         for page in (at >> 12).saturating_sub(50)..(at >> 12) + 90 {
             let iova = Iova(page << 12 | 0x123);
             let want = lookup::<F, _>(&other, plain, iova).map(|(oa, _, _)| oa);
-            assert_eq!(near.lookup::<F, _>(&mem, root, iova), want);
+            assert_eq!(near.lookup::<F, _>(&mem, &root, iova), want);
             assert_eq!(
                 lookup::<F, _>(&Walker(&mem), root, iova).map(|(oa, _, _)| oa),
                 want
@@ -464,4 +466,19 @@ proptest! {
         near_is_as_far::<VtdSs>(&ops);
         near_is_as_far::<X86>(&ops);
     }
+}
+
+#[test]
+fn a_leaf_table_is_known_once_it_was_used() {
+    let mem = Mem::new();
+    let root = root_of::<VtdSs>(&mem, 4);
+    let near = near::Near::<crate::slab::StdEnv>::new();
+    let (first, second) = (Iova(0x5000), Iova(0x6000));
+    assert!(!near.map_page::<VtdSs, _>(&mem, first, Oa(0x1000), Perm::RW));
+    near.map::<VtdSs, _>(&mem, root, first, Oa(0x1000), 4096, Perm::RW)
+        .unwrap();
+    assert!(near.map_page::<VtdSs, _>(&mem, second, Oa(0x2000), Perm::RW));
+    assert!(near.unmap_page::<VtdSs, _>(&mem, first));
+    let found = lookup::<VtdSs, _>(&Walker(&mem), root, second).unwrap();
+    assert_eq!(found.0, Oa(0x2000));
 }

@@ -482,7 +482,10 @@ pub(super) unsafe extern "C" fn iotlb_sync<T: Driver>(
 ) {
     // SAFETY: the core's contract. The free list stays empty, as no table is freed by unmapping.
     let (d, first, last) = unsafe { (domain_of::<T>(domain), (*gather).start, (*gather).end) };
-    if let (Some(driver), true) = (T::slot().get(), first <= last) {
+    if first > last {
+        return;
+    }
+    if let Some(driver) = T::slot().get() {
         driver.sync_unmap(&d.data, (first as u64, last as u64));
     }
 }
