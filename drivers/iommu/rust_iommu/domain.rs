@@ -321,15 +321,21 @@ impl<F: Format> PagingDomain<F> {
     /// Looks an address up.
     #[inline(always)]
     pub(crate) fn lookup(&self, iova: u64) -> Option<u64> {
-        let (tables, iova) = (self.tables(Gfp::Atomic), Iova(iova));
-        match self.is_served() {
-            false => self
+        // Where our DMA API serves a device, tables may go while nothing is mapped by them.
+        if !self.is_served() {
+            let known = self
                 .near
-                .lookup::<F, _>(&tables, &self.root, iova)
-                .map(|oa| oa.0),
-            // Its tables may go while nothing is mapped by them.
-            true => pt::lookup::<F, _>(&tables, self.root, iova).map(|(oa, _, _)| oa.0),
+                .lookup::<F, _>(&self.tables(Gfp::Atomic), Iova(iova));
+            if let Some(oa) = known {
+                return Some(oa.0);
+            }
         }
+        self.walk(iova)
+    }
+
+    #[inline(never)]
+    fn walk(&self, iova: u64) -> Option<u64> {
+        pt::lookup::<F, _>(&self.tables(Gfp::Atomic), self.root, Iova(iova)).map(|(oa, _, _)| oa.0)
     }
 
     /// Does our DMA API serve a device of the domain?

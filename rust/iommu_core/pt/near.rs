@@ -269,28 +269,14 @@ impl<E: Env> Near<E> {
         true
     }
 
-    /// [`super::lookup`], the address only.
+    /// [`super::lookup`] where the table is known, the address only; [`None`] does not say that there is
+    /// nothing.
     #[inline]
-    pub fn lookup<F: Format, M: TableMem>(
-        &self,
-        mem: &M,
-        root: &Root<M::Table>,
-        iova: Iova,
-    ) -> Option<Oa> {
-        if let Some(table) = self.get(mem, iova.0) {
-            if let Item::Leaf { oa, lg2, .. } = F::decode(mem.load(table, index(iova.0, 0)), 0) {
-                return Some(Oa(oa.0 | iova.0 & mask(lg2)));
-            }
+    pub fn lookup<F: Format, M: TableMem>(&self, mem: &M, iova: Iova) -> Option<Oa> {
+        let table = self.get(mem, iova.0)?;
+        match F::decode(mem.load(table, index(iova.0, 0)), 0) {
+            Item::Leaf { oa, lg2, .. } => Some(Oa(oa.0 | iova.0 & mask(lg2))),
+            _ => None,
         }
-        Self::lookup_far::<F, M>(mem, root, iova)
-    }
-
-    #[inline(never)]
-    fn lookup_far<F: Format, M: TableMem>(
-        mem: &M,
-        root: &Root<M::Table>,
-        iova: Iova,
-    ) -> Option<Oa> {
-        super::lookup::<F, M>(mem, *root, iova).map(|(oa, _, _)| oa)
     }
 }
