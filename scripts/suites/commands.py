@@ -41,6 +41,16 @@ echo "FREED $((before - $(tables)))"
 wait_host end
 """
 
+# A large page where a small one was.
+LARGE = """
+load vfio-pci
+bind "$(bdf_of 1234:11e8)" vfio-pci
+echo 1 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+vfio_large "$(bdf_of 1234:11e8)" </dev/ttyS1
+"""
+# A domain-wide invalidation in the trace.
+WHOLE = ["vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid"]
+
 
 def run(suite):
     """What single pages need; then what tables need before they are freed."""
@@ -49,17 +59,32 @@ def run(suite):
         return
     pages(suite)
     tables(suite)
+    large(suite)
 
 
 def tables(suite):
     """A freed table may be in a cache of upper levels, which only domain-wide invalidations are sure to empty."""
     bench = os.path.join(TOP, "build", suite.options.flavour, "tests/dma_bench.ko")
     freed, trace, r = traced(suite, TABLES, r"FREED (-?\d+)", devices=["edu"], modules=[bench],
-                             traces=["vtd_inv_desc_iotlb_domain", "vtd_inv_desc_iotlb_pasid"])
-    whole = len(re.findall(r"^vtd_inv_desc_iotlb_(?:domain|pasid )", trace, re.M))
+                             traces=WHOLE)
+    whole = count_whole(trace)
     result(suite, r, "tables are freed", "" if freed > 100 else f"{freed} of 195")
     # At most eight tables go with one invalidation.
     result(suite, r, "only once the unit has dropped all of their domain", "" if whole * 8 >= freed else f"{whole} invalidations for {freed} tables")
+
+
+def large(suite):
+    """A table whose place a large page takes may be in such a cache, too."""
+    tool = os.path.join(TOP, "tools/testing/selftests/iommu/vfio_large.c")
+    _, trace, r = traced(suite, LARGE, r"LARGE (1)", devices=["edu"], tools=[tool], traces=WHOLE,
+                         modules=["vfio_iommu_type1=allow_unsafe_interrupts=1", "vfio-pci"])
+    whole = count_whole(trace)
+    result(suite, r, "the unit drops a table that a large page replaces", "" if whole == 1 else f"{whole} invalidations of the domain")
+
+
+def count_whole(trace):
+    """Domain-wide invalidations."""
+    return len(re.findall(r"^vtd_inv_desc_iotlb_(?:domain|pasid )", trace, re.M))
 
 
 def pages(suite):

@@ -14,6 +14,7 @@ use iommu_core::{
     id::DomainId,
     pt::{
         self,
+        leaf,
         near::Near,
         Format,
         MapError,
@@ -270,6 +271,10 @@ impl<F: Format> PagingDomain<F> {
     }
 
     /// Maps a range. Any context, with `Gfp::Atomic`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pt::map_large`], where our DMA API does not serve a device.
     #[inline]
     pub(crate) fn map(
         &self,
@@ -286,6 +291,13 @@ impl<F: Format> PagingDomain<F> {
                 .map::<F, _>(&tables, self.root, iova, oa, len, perm),
             true => pt::map::<F, _>(&tables, self.root, iova, oa, len, perm),
         }
+    }
+
+    /// Takes the leaf table for an address, if it has no mappings, out of the tree. It is freed once every
+    /// unit has forgotten it. All that it could map is the caller's, and our DMA API serves no device.
+    pub(crate) fn detach_empty(&self, iova: Iova) -> Option<TablePage> {
+        self.near.forget(iova);
+        leaf::detach_empty::<F, _>(&self.tables(Gfp::Atomic), self.root, iova)
     }
 
     /// [`Self::map`] of one page, where that is quick. `false`: it is not, nothing is done.
@@ -425,7 +437,7 @@ pub(crate) fn map_errno(e: &MapFailure) -> Error {
 pub(crate) fn errno(e: &MapError) -> Error {
     match e {
         MapError::NoMemory => ENOMEM,
-        MapError::AlreadyMapped(_) => EEXIST,
+        MapError::AlreadyMapped(_) | MapError::Table(_) => EEXIST,
         MapError::BadRange => EINVAL,
     }
 }

@@ -10,7 +10,10 @@ use iommu_core::{
         PAGE_SIZE, //
     },
     id::Sbdf,
-    pt::Format, //
+    pt::{
+        Format,
+        MapError, //
+    }, //
 };
 use kernel::{
     device,
@@ -76,6 +79,7 @@ use crate::{
     },
     machine::Running,
     params, //
+    release::make_way,
 };
 
 /// Calls `f` for the memory windows of a device's host bridge: a request to them may be routed to
@@ -373,7 +377,7 @@ impl<F: Family> Driver for Iommu<F> {
         if domain.map_quickly(iova, phys, len as u64, perm) {
             return (len, Ok(()));
         }
-        map_for_core(domain, (iova, phys, len), perm, gfp)
+        map_for_core(self, domain, (iova, phys, len), perm, gfp)
     }
 
     #[inline(always)]
@@ -415,6 +419,7 @@ impl<F: Family> Driver for Iommu<F> {
 /// Maps a range for the IOMMU core.
 #[inline(never)]
 fn map_for_core<F: Format>(
+    unit: &impl Flush<F>,
     domain: &PagingDomain<F>,
     (iova, phys, len): (u64, u64, usize),
     perm: Perm,
@@ -431,10 +436,19 @@ fn map_for_core<F: Format>(
         );
         return (0, Err(e));
     }
-    match domain.map(iova, phys, len as u64, perm, gfp) {
-        Ok(()) => (len, Ok(())),
-        // CAST: at most `len`.
-        Err(e) => (e.mapped_bytes as usize, Err(map_errno(&e))),
+    let mut done = 0;
+    loop {
+        // CAST: as above.
+        let mapped = domain.map(iova + done, phys + done, len as u64 - done, perm, gfp);
+        let Err(e) = mapped else {
+            return (len, Ok(()));
+        };
+        done += e.mapped_bytes;
+        match e.cause {
+            MapError::Table(at) if make_way(unit, domain, at) => {}
+            // CAST: at most `len`.
+            _ => return (done as usize, Err(map_errno(&e))),
+        }
     }
 }
 

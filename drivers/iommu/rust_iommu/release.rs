@@ -5,6 +5,7 @@
 
 use iommu_core::{
     addr::{
+        Iova,
         PageSpan,
         Range,
         PAGE_SIZE, //
@@ -105,6 +106,25 @@ fn free_some<F: Format>(
         space.reclaimed(chunk);
     }
     tables
+}
+
+/// Takes an empty leaf table from where a larger page is to go. `false`: it is not empty, and stays. All
+/// that it could map is the caller's.
+#[cold]
+pub(crate) fn make_way<F: Format>(
+    unit: &impl Flush<F>,
+    domain: &PagingDomain<F>,
+    iova: Iova,
+) -> bool {
+    let Some(table) = domain.detach_empty(iova) else {
+        return false;
+    };
+    // Walk caches, too: before it is freed, and before a device is told of what comes in its place. What a
+    // unit may not have forgotten stays as it is, empty.
+    if unit.forget(domain).is_ok() {
+        domain.free_table(table, false);
+    }
+    true
 }
 
 /// Invalidates the first pages of an object, whose items are clear, and gives it back.

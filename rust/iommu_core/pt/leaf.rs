@@ -123,15 +123,38 @@ pub fn detach<F: Format, M: TableMem>(
     root: Root<M::Table>,
     iova: Iova,
 ) -> Option<M::Table> {
+    detach_if::<F, M>(mem, root, iova, |_| true)
+}
+
+/// [`detach`] of a table that has no mappings. All that it could map is the caller's.
+pub fn detach_empty<F: Format, M: TableMem>(
+    mem: &M,
+    root: Root<M::Table>,
+    iova: Iova,
+) -> Option<M::Table> {
+    let is_empty = |table| (0..ITEMS).all(|item| mem.load(table, item) == 0);
+    detach_if::<F, M>(mem, root, iova, is_empty)
+}
+
+fn detach_if<F: Format, M: TableMem>(
+    mem: &M,
+    root: Root<M::Table>,
+    iova: Iova,
+    goes: impl Fn(M::Table) -> bool,
+) -> Option<M::Table> {
     let parent = descend_existing::<F, M>(mem, root, iova.0)?;
     let index = super::index(iova.0, 1);
     let word = mem.load(parent, index);
     let super::Item::Table(oa) = F::decode(word, 1) else {
         return None;
     };
+    let table = mem.table_at(oa);
+    if !goes(table) {
+        return None;
+    }
     mem.cmpxchg(parent, index, word, 0).ok()?;
     mem.written(parent, index, 1);
-    Some(mem.table_at(oa))
+    Some(table)
 }
 
 /// The table of level 1 for an address, if there is one.

@@ -29,6 +29,8 @@ pub enum MapError {
     NoMemory,
     /// Something is mapped there already.
     AlreadyMapped(Iova),
+    /// A table of smaller pages is where a page of this size would go. Only from [`map_large`].
+    Table(Iova),
     /// Unaligned, empty, or beyond what the root translates.
     BadRange,
 }
@@ -68,14 +70,43 @@ fn singles(page_sizes: u64, iova: u64, oa: u64, left: u64) -> usize {
     pages.min(to_boundary.max(1)).min(1 << 20) as usize
 }
 
-/// Maps `len_bytes` bytes at `iova` to `oa` with the largest pages that fit. Everything is in
-/// whole base pages.
+/// Maps `len_bytes` bytes at `iova` to `oa` with the largest pages that fit, and that no table is in the
+/// way of. Everything is in whole base pages.
 ///
 /// # Errors
 ///
 /// [`MapFailure`] says how much was mapped; the caller unmaps it if it wants nothing.
 #[inline]
 pub fn map<F: Format, M: TableMem>(
+    mem: &M,
+    root: Root<M::Table>,
+    iova: Iova,
+    oa: Oa,
+    len_bytes: u64,
+    perm: Perm,
+) -> Result<(), MapFailure> {
+    map_with::<F, M, false>(mem, root, iova, oa, len_bytes, perm)
+}
+
+/// [`map`] that stops at a leaf table in the way ([`MapError::Table`]). Nothing can be mapped by that table,
+/// or the range is not the caller's; so the caller takes it out of the tree and goes on.
+///
+/// # Errors
+///
+/// As for [`map`].
+pub fn map_large<F: Format, M: TableMem>(
+    mem: &M,
+    root: Root<M::Table>,
+    iova: Iova,
+    oa: Oa,
+    len_bytes: u64,
+    perm: Perm,
+) -> Result<(), MapFailure> {
+    map_with::<F, M, true>(mem, root, iova, oa, len_bytes, perm)
+}
+
+#[inline]
+fn map_with<F: Format, M: TableMem, const STOP: bool>(
     mem: &M,
     root: Root<M::Table>,
     iova: Iova,
@@ -154,6 +185,9 @@ pub fn map<F: Format, M: TableMem>(
                 .min(ITEMS_LG2.wrapping_sub(1));
         match occupied::<F, M>(mem, table, level, first, items) {
             Item::Empty => {}
+            Item::Table(_) if STOP && level == 1 && items == 1 => {
+                return fail(done, MapError::Table(Iova(at)))
+            }
             // A table is in the way: fill it with pages that are smaller than one of its items.
             Item::Table(_) if lg2 > PAGE_SHIFT => {
                 cap = if items > 1 {

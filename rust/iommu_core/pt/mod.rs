@@ -21,6 +21,7 @@ pub mod x86;
 
 pub use map::{
     map,
+    map_large,
     MapError,
     MapFailure, //
 };

@@ -4,8 +4,8 @@
 //! each other, and a walk costs more than all else.
 //!
 //! An entry is one word, the address bits above its chunk and the table's name, so that it is read
-//! and replaced without a lock. It holds as long as tables are not taken out of the tree; whoever does
-//! that must not use this cache.
+//! and replaced without a lock. Who takes a table out of the tree has all addresses that it could map, and
+//! has it forgotten first.
 
 use super::{
     index,
@@ -94,6 +94,16 @@ impl<E: Env> Near<E> {
         (word.wrapping_shl(above) as i64).wrapping_shr(above.wrapping_sub(PAGE_SHIFT)) as u64
     }
 
+    /// Forgets the leaf table for an address, which is about to go. All that it could map is the caller's.
+    pub fn forget(&self, iova: Iova) {
+        let entry = self.entry(iova.0);
+        let word = entry.load();
+        if word >> PAGE_BITS == iova.0 >> TAG_SHIFT {
+            // Else it is another chunk's by now.
+            let _ = entry.cas(word, 0);
+        }
+    }
+
     /// Does the range lie in what one leaf table covers? Then its first item and their number.
     #[inline]
     fn items(iova: u64, len: u64) -> Option<(usize, usize)> {
@@ -145,7 +155,7 @@ impl<E: Env> Near<E> {
         true
     }
 
-    /// [`super::map()`].
+    /// [`super::map_large()`].
     ///
     /// # Errors
     ///
@@ -160,8 +170,9 @@ impl<E: Env> Near<E> {
         len_bytes: u64,
         perm: Perm,
     ) -> Result<(), MapFailure> {
-        if let (Some((first, count)), 0) = (Self::items(iova.0, len_bytes), oa.0 & (PAGE_SIZE - 1))
-        {
+        // What fills a table might be one large page.
+        let items = Self::items(iova.0, len_bytes).filter(|(_, count)| *count < ITEMS);
+        if let (Some((first, count)), 0) = (items, oa.0 & (PAGE_SIZE - 1)) {
             if let Some(table) = self.get(mem, iova.0) {
                 return Self::fill::<F, M>(
                     mem,
@@ -221,7 +232,7 @@ impl<E: Env> Near<E> {
                 return Self::fill::<F, M>(mem, table, items, iova, oa, perm, root.page_sizes);
             }
         }
-        map::map::<F, M>(mem, root, iova, oa, len_bytes, perm)
+        map::map_large::<F, M>(mem, root, iova, oa, len_bytes, perm)
     }
 
     /// [`super::unmap()`].

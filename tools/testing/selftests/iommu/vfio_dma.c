@@ -14,6 +14,7 @@
 
 #define PAGE 4096ul
 #define PAGES 8ul
+#define LARGE (2ul << 20)
 /* Few enough that a fault is one event, and the driver shows each. */
 #define SHORT 4ul
 #define IOVA 0x40000000ull
@@ -202,6 +203,36 @@ static void test_rights(bool write_implies_read)
 	unmap(IOVA);
 }
 
+/* Where the unit, or a cache of the driver, leads to the wrong one of two tables. */
+static void test_large(void)
+{
+	uint8_t *large = mmap(NULL, LARGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_HUGETLB, -1, 0);
+	const unsigned long last = LARGE - PAGE;
+	uint8_t old[PAGE];
+
+	if (large == MAP_FAILED)
+		ksft_exit_fail_perror("a large page");
+	memset(large, 0x5a, LARGE);
+	fill();
+	map(6, IOVA, READ | WRITE);
+	ksft_test_result(write_arrives(6, IOVA), "a write to a small page arrives\n");
+	unmap(IOVA);
+	memcpy(old, large + last, PAGE);
+	if (vfio_map(&dev.vfio, large, IOVA, LARGE, READ | WRITE))
+		ksft_exit_fail_perror("VFIO_IOMMU_MAP_DMA of a large page");
+	dma_write(&dev, IOVA + last, PAGE);
+	ksft_test_result(memcmp(large + last, old, PAGE) && large[last - 1] == 0x5a && untouched(),
+			 "a write to a large page in its place arrives\n");
+	if (vfio_unmap(&dev.vfio, IOVA, LARGE))
+		ksft_exit_fail_msg("VFIO_IOMMU_UNMAP_DMA of a large page\n");
+	fill();
+	map(6, IOVA, READ | WRITE);
+	ksft_test_result(write_arrives(6, IOVA), "a write to a small page in its place again arrives\n");
+	unmap(IOVA);
+	munmap(large, LARGE);
+}
+
 static bool is_testdev(const char *bdf)
 {
 	unsigned int device = 0;
@@ -222,7 +253,7 @@ int main(int argc, char **argv)
 	if (argc != 3 && (argc != 4 || strcmp(argv[3], "write-implies-read")))
 		ksft_exit_fail_msg("usage: vfio_dma BDF FAULT-TEXT [write-implies-read]\n");
 	fault_text = argv[2];
-	ksft_set_plan(11);
+	ksft_set_plan(14);
 	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (memory == MAP_FAILED || mlock(memory, PAGES * PAGE))
@@ -234,6 +265,7 @@ int main(int argc, char **argv)
 	test_unmapped();
 	test_after_unmap();
 	test_remap();
+	test_large();
 	test_rights(argc == 4);
 	ksft_finished();
 }

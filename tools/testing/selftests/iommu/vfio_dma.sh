@@ -7,5 +7,6 @@ dev=$(bdf_of "$DEVICE")
 modprobe vfio_iommu_type1 allow_unsafe_interrupts=1
 load vfio-pci
 bind "$dev" vfio-pci
+echo 1 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 # shellcheck disable=SC2086
 vfio_dma "$dev" "$FAULT" $RIGHTS
