@@ -57,10 +57,13 @@ class Bench:
         return "" if r.ok else f"{r.reason} (log: {r.log})"
 
     def public(self, unit, peer):
-        """The kernel's own dma_map_benchmark, and what it costs to attach a group to another domain."""
-        script = ('b=$(bdf_of 1234:11e8)\nbind "$b" dma_map_benchmark\nmap_benchmark single 1 && map_benchmark sg 16 || exit 1\nunbind "$b"\n'
+        """The kernel's own dma_map_benchmark; what it costs to attach a group to another domain, to boot, to load the module."""
+        script = ('map_benchmark now boot\nb=$(bdf_of 1234:11e8)\nbind "$b" dma_map_benchmark\nmap_benchmark single 1 && map_benchmark sg 16 || exit 1\nunbind "$b"\n'
                   'g=/sys/kernel/iommu_groups/$(group_of "$b")/type\nold=$(cat "$g")\n'
                   'map_benchmark write attach "$g" identity "$old" identity "$old" identity "$old" identity "$old" || exit 1\n')
+        if peer.driver == "rust":
+            script += ('echo 1 >/sys/kernel/debug/rust_iommu/release && rmmod rust_iommu && map_benchmark module '
+                       f'"$(find /lib/modules -name rust_iommu.ko)" dma={peer.dma} /sys/kernel/debug/rust_iommu/release || exit 1\n')
         c = self.config(unit, peer) | {"modules": [], "tools": [os.path.join(TOP, "tools/testing/selftests/iommu/map_benchmark.c")]}
         r = Machine(script=script, icount=True, **c).run()
         self.take(unit, peer, r.output)

@@ -46,6 +46,10 @@ CELLS = (
     ("kernel_sg_16", "map_100ns", "value", "dma_map_benchmark, 16 entries: map_sg, in 100 instructions, mean"),
     ("kernel_sg_16", "unmap_100ns", "value", "dma_map_benchmark, 16 entries: unmap_sg, in 100 instructions, mean"),
     ("attach", "ns", "value", "a group to another domain and back, each, in instructions and waits"),
+    ("boot", "ns", "value", "boot until the first program, in instructions and waits"),
+    ("module", "load_ns", "value", "load the module, in instructions and waits"),
+    ("module", "unload_ns", "value", "release the devices and unload it, in instructions and waits"),
+    ("module", "left_kib", "value", "KiB gone after 20 times"),
     ("probe", "reached_after_unmap", "value", "device reaches memory after unmap"),
     ("probe", "reached_20_ms_later", "value", "and 20 ms later"),
 )
