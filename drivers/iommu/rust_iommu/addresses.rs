@@ -44,19 +44,22 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// All addresses up to `last`.
+    /// All addresses up to `last`, where they stay: they are too large for a kernel's stack.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(last: u64) -> Result<Self> {
+    pub(crate) fn new(last: u64) -> Result<KBox<Self>> {
         let mut reserved = KVec::new();
         reserved.reserve(MAX_RESERVED, GFP_KERNEL)?;
-        Ok(Self {
-            space: Space::new(last, Slots::new()?).map_err(refused)?,
+        let addresses = try_init!(Self {
+            space: Space::new(last, Slots::new()?),
             lazy: Lazy::new()?,
             reserved: KBox::pin_init(new_spinlock_irq!(reserved), GFP_KERNEL)?,
-        })
+        }? Error);
+        let addresses = KBox::try_init(addresses, GFP_KERNEL)?;
+        addresses.space.open().map_err(refused)?;
+        Ok(addresses)
     }
 
     /// Takes exact addresses for a mapping the core makes; what is reserved for it anyway is fine.

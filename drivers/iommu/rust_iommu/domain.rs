@@ -97,26 +97,29 @@ pub(crate) struct PagingDomain<F: Format> {
 }
 
 impl<F: Format> PagingDomain<F> {
-    /// Makes an empty domain that a unit with this shape can walk.
+    /// Makes an empty domain that a unit with this shape can walk, where it stays: it is too large for a
+    /// kernel's stack.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ENOSPC`: all domain IDs are in use.
     pub(crate) fn new(
         ids: Arc<DomainIds>,
         shape: &Shape,
         timer: Option<DomainTimer>,
-    ) -> Result<Self> {
+    ) -> Result<Arc<Self>> {
         let id = OwnedId::new(ids)?;
         let tables = Tables {
             gfp: Gfp::Kernel,
             flush: shape.flush,
             reserve: None,
         };
-        let table = tables.alloc().ok_or(ENOMEM)?;
-        tables.written(table, 0, ITEMS);
-        Ok(Self {
-            root: Root {
-                table,
-                level: shape.levels.saturating_sub(1),
-                page_sizes: F::PAGE_SIZES & shape.page_sizes,
-            },
+        let top = || {
+            let table = tables.alloc()?;
+            tables.written(table, 0, ITEMS);
+            Some(table)
+        };
+        let domain = try_init!(Self {
             last_iova: shape.last_iova.min(pt::last_iova(shape.levels)),
             flush: shape.flush,
             id,
@@ -128,7 +131,14 @@ impl<F: Format> PagingDomain<F> {
             units: SharedWord::new(0),
             quarantined: Atomic::new(0),
             _format: PhantomData,
-        })
+            // Nothing fails once there is a table.
+            root: Root {
+                table: top().ok_or(ENOMEM)?,
+                level: shape.levels.saturating_sub(1),
+                page_sizes: F::PAGE_SIZES & shape.page_sizes,
+            },
+        }? Error);
+        Arc::try_init(domain, GFP_KERNEL)
     }
 
     /// The tag of the domain's translations.
@@ -233,7 +243,7 @@ impl<F: Format> PagingDomain<F> {
         if self.served.get().is_none() {
             let addresses = Addresses::new(self.last_iova)?;
             self.reserve.stock(&self.tables(Gfp::Kernel), &addresses);
-            self.served.set(KBox::new(addresses, GFP_KERNEL)?);
+            self.served.set(addresses);
         }
         Ok(())
     }

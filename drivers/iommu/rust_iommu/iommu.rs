@@ -90,7 +90,7 @@ pub(crate) struct Iommu<F: Family> {
     /// A unit caches that nothing is mapped, or buffers writes.
     hears_of_maps: bool,
     /// Memory mapped to itself, for units that cannot pass requests through.
-    one_to_one: Option<Domain<F>>,
+    one_to_one: Option<Arc<Domain<F>>>,
     /// A function without unit was reported.
     unnamed: Atomic<bool>,
     #[pin]
@@ -418,7 +418,7 @@ fn one_to_one<F: Format>(
     ids: &Arc<DomainIds>,
     shape: &Shape,
     last: u64,
-) -> Result<PagingDomain<F>> {
+) -> Result<Arc<PagingDomain<F>>> {
     const GIB: u64 = 1 << 30;
     let domain = PagingDomain::new(ids.clone(), shape, None)?;
     let end = last.max(4 * GIB - 1).checked_next_multiple_of(GIB);

@@ -25,10 +25,9 @@ mod tests {
         HwPages, //
     };
 
-    use crate::glue::{
-        Slots,
-        Space,
-        Tables, //
+    use crate::{
+        addresses::Addresses,
+        glue::Tables, //
     };
 
     #[test]
@@ -68,10 +67,10 @@ mod tests {
     #[test]
     fn addresses_are_given_out_once() {
         const PAGES: usize = 1 << 18;
-        let Ok(space) = Slots::new().and_then(|s| Space::new((1 << 30) - 1, s).map_err(|_| ENOMEM))
-        else {
+        let Ok(addresses) = Addresses::new((1 << 30) - 1) else {
             return;
         };
+        let space = &addresses.space;
         let (mut used, mut live) = (KVVec::new(), KVVec::new());
         if used.extend_with(PAGES, false, GFP_KERNEL).is_err() {
             return;

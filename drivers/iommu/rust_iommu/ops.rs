@@ -332,7 +332,7 @@ impl<F: Family> Driver for Iommu<F> {
             page_sizes: shape.page_sizes,
             last_iova: domain.last_iova(),
         };
-        Ok((Arc::new(domain, GFP_KERNEL)?, geometry))
+        Ok((domain, geometry))
     }
 
     fn domain_made(&self, domain: &Arc<Domain<F>>) -> Result {

@@ -42,7 +42,7 @@ use crate::glue::Kernel;
 pub(crate) const ENTRIES_LG2: u32 = 9;
 pub(crate) const ENTRIES: usize = 1 << ENTRIES_LG2;
 /// The most commands of one submission.
-pub(crate) const MAX_BATCH: usize = 128;
+pub(crate) const MAX_BATCH: usize = 64;
 /// How often a waiter looks for someone to publish its commands together with their own, once it could
 /// do so itself: about the time from one unmap to the next.
 const GRACE: u32 = 32;

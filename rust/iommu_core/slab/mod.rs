@@ -143,25 +143,28 @@ pub struct Space<E: Env, S> {
 }
 
 impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
-    /// A space from page 1 to `last`, or to [`LAST`].
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NoMemory`].
-    pub fn new(last: u64, slots: S) -> Result<Self, Refusal> {
+    /// A space up to `last`, or to [`LAST`], 2 MiB at least. It is large: made where it stays, then to be
+    /// opened.
+    #[inline]
+    pub fn new(last: u64, slots: S) -> Self {
         let end = last.min(LAST).saturating_add(1) >> CHUNK_SHIFT;
-        // CAST: 18 bits.
-        let chunks = (end as u32).checked_sub(1).ok_or(Refusal::Impossible)?;
-        let space = Self {
-            tree: Tree::new(chunks),
+        Self {
+            // CAST: 18 bits.
+            tree: Tree::new((end as u32).saturating_sub(1)),
             slots,
             low_until: E::Word::new(u64::MAX),
             stocked: E::Word::new(0),
             empty: E::Word::new(0),
-        };
-        // Address 0 looks like no address to too many drivers.
-        space.withdraw(0, 1)?;
-        Ok(space)
+        }
+    }
+
+    /// Keeps page 0 out, before anything is taken: address 0 looks like no address to too many drivers.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`].
+    pub fn open(&self) -> Result<(), Refusal> {
+        self.withdraw(0, 1)
     }
 
     /// Takes addresses for `pages` pages that end at `limit` at the latest, for this CPU (or any: it

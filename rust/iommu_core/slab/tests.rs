@@ -64,7 +64,9 @@ impl Env for Std {
 pub(super) type TestSpace = Space<Std, Vec<CpuSlots<Std>>>;
 
 pub(super) fn space(last: u64, cpus: usize) -> TestSpace {
-    Space::new(last, (0..cpus).map(|_| CpuSlots::new()).collect()).unwrap()
+    let s = Space::new(last, (0..cpus).map(|_| CpuSlots::new()).collect());
+    s.open().unwrap();
+    s
 }
 
 const GIB: u64 = 1 << 30;

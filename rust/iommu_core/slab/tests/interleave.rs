@@ -109,7 +109,9 @@ fn explore(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
 /// A space of so many chunks, the first of which has only single pages.
 fn space(chunks: u64) -> Arc<LoomSpace> {
     let slots = (0..2).map(|_| CpuSlots::new()).collect();
-    Arc::new(Space::new((chunks << CHUNK_SHIFT) - 1, slots).unwrap())
+    let s = Space::new((chunks << CHUNK_SHIFT) - 1, slots);
+    s.open().unwrap();
+    Arc::new(s)
 }
 
 /// Runs two things at once; each returns what it has got (address, pages), which must not overlap, nor

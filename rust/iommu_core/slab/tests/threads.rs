@@ -164,7 +164,8 @@ fn no_call_takes_many_steps() {
     let slots = (0..4)
         .map(|_| CpuSlots::<Counting>::new())
         .collect::<Vec<_>>();
-    let s = Space::new((16u64 << 30) - 1, slots).unwrap();
+    let s = Space::new((16u64 << 30) - 1, slots);
+    s.open().unwrap();
     let (mut most, mut random, mut live) = (0, Random(7), Vec::new());
     let mut call = |what: &mut dyn FnMut()| {
         let before = steps().load(Ordering::Relaxed);
