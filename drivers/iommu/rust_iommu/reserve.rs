@@ -27,10 +27,8 @@ use crate::{
 /// The most tables kept: a domain that grows as fast as it can needs so many in the time that the timer
 /// takes on a machine where it waits for the next tick, of which there are 250 a second.
 const TABLES: usize = 64;
-/// The least, once one was needed.
-const FEW: usize = 2;
-/// Those of a new domain, for such a machine, too: the timer starts when the first is taken.
-const FIRST: usize = 40;
+/// The least, and those of a new domain, for such a machine, too: the timer starts when the first is taken.
+const LEAST: usize = 40;
 /// How long after a table was taken the others come.
 pub(crate) const REFILL_US: i64 = 200;
 
@@ -85,7 +83,7 @@ impl Reserve {
             return;
         }
         // CAST: what does not fit is more than there is room for.
-        let wanted = (2 * self.used.swap(0) as usize).clamp(FEW, TABLES);
+        let wanted = (2 * self.used.swap(0) as usize).clamp(LEAST, TABLES);
         self.fill(tables, wanted);
         if let Some(addresses) = addresses {
             let next = self.newest.load() + (1 << CHUNK_SHIFT);
@@ -97,9 +95,9 @@ impl Reserve {
     /// Gets what a domain needs when its first device begins to work. Where there is no memory for it, the
     /// domain goes without.
     pub(crate) fn stock(&self, tables: &Tables<'_>, addresses: &Addresses) {
-        self.fill(tables, FIRST);
+        self.fill(tables, LEAST);
         // CAST: a few dozen.
-        addresses.space.get_ready(0, FIRST as u32);
+        addresses.space.get_ready(0, LEAST as u32);
     }
 
     fn fill(&self, tables: &Tables<'_>, wanted: usize) {

@@ -18,8 +18,8 @@
 //!
 //! Lists are searched in at most 64 steps a level, three levels ([`tree`]); a refill tries at most
 //! [`REFILL_TRIES`] chunks that turn out to have nothing; a run looks at [`tree::Tree::MOST_NODES`]
-//! nodes. When a zone is full, what all CPUs hold in reserve is given back, once until someone takes a
-//! reserve again.
+//! nodes. When a zone is full, what all CPUs hold in reserve is given back, order by order until something
+//! is found; once until someone takes a reserve again.
 
 macro_rules! item {
     // The item of an array of known, non-zero size; the caller masks the index.
@@ -273,18 +273,22 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         ];
         // The slot would have been refilled with objects of its own order.
         let refused = u32::from(!wide && limit >= LOW_LIMIT);
-        // What other CPUs hold in reserve goes back to the lists, once.
-        for (again, skipped) in [(false, refused), (true, 0)] {
-            if again {
-                if self.stocked.swap(0) == 0 {
-                    break;
-                }
-                self.drain();
-            }
+        for step in 0..=9u32 {
+            // What CPUs hold in reserve goes back to the lists, order by order, from this one on.
+            let skipped = match step.checked_sub(1) {
+                None => refused,
+                Some(0) if self.stocked.swap(0) == 0 => break,
+                Some(n) if self.drain_order(order.saturating_add(n) % 9) => 0,
+                Some(_) => continue,
+            };
             for (_, first, last) in zones.iter().filter(|z| z.0) {
                 for larger in order.saturating_add(skipped)..9 {
                     let one = self.take_single(larger, *first, *last, larger == order);
                     if let Some(object) = one.and_then(|n| self.object_at(n, larger)) {
+                        if step > 0 {
+                            // Others may be in reserve still.
+                            self.stocked.store(1);
+                        }
                         return Ok(object);
                     }
                 }

@@ -127,6 +127,13 @@ impl<E: Env> Slot<E> {
         }
     }
 
+    /// Has it neither objects nor a home?
+    #[inline]
+    fn is_bare(&self) -> bool {
+        // CAST: the lower half.
+        self.objects.load() as u32 == 0 && self.home.load() == 0
+    }
+
     fn home(&self) -> Option<(u32, usize)> {
         let home = self.home.load();
         // CAST (both): 19 bits and 3.
@@ -196,14 +203,19 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
         None
     }
 
-    pub(super) fn leave_home(&self, slot: &Slot<E>) {
-        if let Some(c) = slot.take_home() {
-            if let Some(chunk) = self.tree.chunk(c) {
-                if chunk.leave() {
-                    self.list(c, chunk);
-                }
-            }
+    /// Leaves the chunk that a slot's objects come from. `true`: it is listed, as it has free ones.
+    pub(super) fn leave_home(&self, slot: &Slot<E>) -> bool {
+        let Some((c, chunk)) = slot
+            .take_home()
+            .and_then(|c| Some((c, self.tree.chunk(c)?)))
+        else {
+            return false;
+        };
+        let listed = chunk.leave();
+        if listed {
+            self.list(c, chunk);
         }
+        listed
     }
 
     /// Takes a group of a chunk: one object for the caller, the others into the slot.
@@ -348,13 +360,27 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
 
     /// Gives back what all CPUs hold in reserve, and leaves their homes.
     pub fn drain(&self) {
+        for order in 0..9 {
+            self.drain_order(order);
+        }
+    }
+
+    /// [`Space::drain`] of one order. `true`: there was something.
+    pub(super) fn drain_order(&self, order: u32) -> bool {
+        let mut any = false;
         for cpu in self.slots.as_ref() {
-            for (order, slot) in cpu.all() {
+            for high in [false, true] {
+                let slot = cpu.slot(high, order);
+                if slot.is_bare() {
+                    continue;
+                }
                 if let Some((global, objects)) = slot.empty() {
                     self.give_reserve(global, order, objects);
+                    any = true;
                 }
-                self.leave_home(slot);
+                any |= self.leave_home(slot);
             }
         }
+        any
     }
 }
