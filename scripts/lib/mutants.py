@@ -163,5 +163,5 @@ MUTANTS = [
     Mutant("commit-two-at-the-doorbell", "rust/iommu_core/commit.rs", "        if self.ringing.load() != 0 {\n            return None;\n        }\n        let open",
            "        let open", "host", "slab::tests::interleave::each_command"),
     Mutant("leaf-cache-of-another-chunk", "rust/iommu_core/pt/near.rs", "word >> PAGE_BITS == iova >> TAG_SHIFT", "word >> PAGE_BITS <= iova >> TAG_SHIFT",
-           "host", "pt::tests::a_cache"),
+           "host", "pt::tests::near::a_cache"),
 ]
