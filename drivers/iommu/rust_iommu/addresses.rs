@@ -9,7 +9,8 @@ use iommu_core::{
     },
     slab::{
         self,
-        Refusal, //
+        Refusal,
+        CHUNK_SHIFT, //
     }, //
 };
 use kernel::{
@@ -48,8 +49,11 @@ impl Addresses {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `ENOMEM`; `EINVAL`: less than a chunk.
     pub(crate) fn new(last: u64) -> Result<KBox<Self>> {
+        if last < (1 << CHUNK_SHIFT) - 1 {
+            return Err(EINVAL);
+        }
         let mut reserved = KVec::new();
         reserved.reserve(MAX_RESERVED, GFP_KERNEL)?;
         let addresses = try_init!(Self {

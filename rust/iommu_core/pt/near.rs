@@ -115,6 +115,12 @@ impl<E: Env> Near<E> {
         fits.then_some((first, count))
     }
 
+    /// [`Near::items`] of a range that does not fill a table: what does might be one large page.
+    #[inline]
+    fn items_of_part(iova: u64, len: u64) -> Option<(usize, usize)> {
+        Self::items(iova, len).filter(|(_, count)| *count < ITEMS)
+    }
+
     /// [`Near::map`] of one page whose table is known; `false`: it is not, or something is mapped there.
     #[inline(always)]
     pub fn map_page<F: Format, M: TableMem>(
@@ -170,8 +176,7 @@ impl<E: Env> Near<E> {
         len_bytes: u64,
         perm: Perm,
     ) -> Result<(), MapFailure> {
-        // What fills a table might be one large page.
-        let items = Self::items(iova.0, len_bytes).filter(|(_, count)| *count < ITEMS);
+        let items = Self::items_of_part(iova.0, len_bytes);
         if let (Some((first, count)), 0) = (items, oa.0 & (PAGE_SIZE - 1)) {
             if let Some(table) = self.get(mem, iova.0) {
                 return Self::fill::<F, M>(
@@ -224,7 +229,7 @@ impl<E: Env> Near<E> {
         len_bytes: u64,
         perm: Perm,
     ) -> Result<(), MapFailure> {
-        let single = Self::items(iova.0, len_bytes).filter(|(_, count)| *count < ITEMS);
+        let single = Self::items_of_part(iova.0, len_bytes);
         let inside = iova.0 <= last_iova(root.level.saturating_add(1));
         if let (Some(items), true, 0) = (single, inside, oa.0 & (PAGE_SIZE - 1)) {
             if let Ok(table) = leaf::leaf_table::<F, M>(mem, root, iova) {

@@ -139,6 +139,14 @@ fn what_is_ready_is_used_and_needs_no_memory() {
 }
 
 #[test]
+fn a_cpu_without_slots_is_served_too() {
+    let s = space(4 * GIB - 1, 1);
+    let low = u64::from(u32::MAX);
+    let first = s.alloc(7, 1, low).unwrap().iova;
+    assert_eq!(s.alloc(7, 1, u64::MAX).unwrap().iova, first + PAGE_SIZE);
+}
+
+#[test]
 fn limits_are_kept_and_low_addresses_come_first() {
     let s = space(LAST, 1);
     assert!(s.alloc(0, 1, u64::MAX).unwrap().iova < 4 * GIB);

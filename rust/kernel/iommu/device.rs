@@ -55,6 +55,7 @@ pub fn dma_limit(dev: &Device, coherent: bool) -> u64 {
         };
         (mask, (*raw).bus_dma_limit)
     };
+    // Two tests: the compiler makes more of both in one, in the path of each map.
     if mask == 0 {
         return odd_limit(mask, bus, coherent);
     }
@@ -64,6 +65,7 @@ pub fn dma_limit(dev: &Device, coherent: bool) -> u64 {
     mask
 }
 
+/// [`dma_limit`] of a device that has no mask, or a bus with a limit.
 #[cold]
 fn odd_limit(mask: u64, bus: u64, coherent: bool) -> u64 {
     // As `dma_get_mask()` has it, a device without a streaming mask has 32 bits; zero stands for none in

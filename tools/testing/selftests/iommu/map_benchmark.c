@@ -95,7 +95,7 @@ static int module(const char *file, const char *params, const char *release)
 {
 	const int rounds = 20;
 	uint64_t load = 0, unload = 0;
-	unsigned long long before = 0;
+	unsigned long long before = 0, after;
 
 	/* The first only warms up. */
 	for (int i = 0; i <= rounds; i++) {
@@ -120,9 +120,10 @@ static int module(const char *file, const char *params, const char *release)
 		load += loaded - start;
 		unload += end - loaded;
 	}
+	after = free_kib();
 	printf("COUNT module load_ns %llu\n", (unsigned long long)load / rounds);
 	printf("COUNT module unload_ns %llu\n", (unsigned long long)unload / rounds);
-	printf("COUNT module left_kib %llu\n", before > free_kib() ? before - free_kib() : 0);
+	printf("COUNT module left_kib %llu\n", before > after ? before - after : 0);
 	return 0;
 }
 
