@@ -39,7 +39,8 @@ use super::{
         DeviceBox,
         IommuDevice,
         IOMMU_DOMAIN_DMA_API,
-        IOMMU_DOMAIN_IDENTITY, //
+        IOMMU_DOMAIN_IDENTITY,
+        IOMMU_DOMAIN_UNMANAGED, //
     },
     own_domain,
     resv::ResvRegions, //
@@ -177,8 +178,7 @@ pub(super) unsafe extern "C" fn def_domain_type<T: Driver>(dev: *mut bindings::d
     match want {
         None => 0,
         Some(DomainType::Identity) => IOMMU_DOMAIN_IDENTITY as c_int,
-        // __IOMMU_DOMAIN_PAGING | __IOMMU_DOMAIN_DMA_API
-        Some(DomainType::Dma) => (1 | IOMMU_DOMAIN_DMA_API) as c_int,
+        Some(DomainType::Dma) => (IOMMU_DOMAIN_UNMANAGED | IOMMU_DOMAIN_DMA_API) as c_int,
     }
 }
 
@@ -233,6 +233,9 @@ pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
         with::<T, Result<NonNull<DomainBox<T>>>>(dev, Err(ENODEV), |driver, _, b| {
             DomainBox::<T>::new(driver, b.data(), |_, geometry| {
                 Ok(bindings::iommu_domain {
+                    // iommufd takes the domain as it is; the core sets both itself, where it asks.
+                    type_: IOMMU_DOMAIN_UNMANAGED,
+                    ops: paging_ops(dev),
                     // CAST: usize is 64 bits wide on every machine with these units; as below.
                     pgsize_bitmap: geometry.page_sizes as usize,
                     geometry: bindings::iommu_domain_geometry {
@@ -259,6 +262,16 @@ pub(super) unsafe extern "C" fn domain_alloc<T: DmaDriver>(
 pub(super) unsafe extern "C" fn domain_free<T: Driver>(domain: *mut bindings::iommu_domain) {
     // SAFETY: made by `domain_alloc`; no device is attached any more, by the core's contract.
     unsafe { DomainBox::free(NonNull::new_unchecked(domain.cast::<DomainBox<T>>())) };
+}
+
+/// The functions of this driver's paging domains.
+///
+/// # Safety
+///
+/// `dev` must be a live device probed by this driver.
+unsafe fn paging_ops(dev: *mut bindings::device) -> *const bindings::iommu_domain_ops {
+    // SAFETY: by contract: a probed device has its unit, whose table is the registered one.
+    unsafe { (*(*(*(*dev).iommu).iommu_dev).ops).default_domain_ops }
 }
 
 /// Attaches a static domain.

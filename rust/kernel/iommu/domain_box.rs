@@ -26,12 +26,14 @@ use super::{
     },
     ops::{
         RangeOps,
-        RangeOpsOf, //
+        RangeOpsOf,
+        IOMMU_DOMAIN_DMA_API,
+        IOMMU_DOMAIN_UNMANAGED, //
     }, //
 };
 
 /// The type of domains whose unmaps may be put off: `IOMMU_DOMAIN_DMA_FQ`.
-const IOMMU_DOMAIN_DMA_FQ: c_uint = super::ops::IOMMU_DOMAIN_DMA_API | 1 | 1 << 3;
+const IOMMU_DOMAIN_DMA_FQ: c_uint = IOMMU_DOMAIN_UNMANAGED | IOMMU_DOMAIN_DMA_API | 1 << 3;
 
 /// A paging domain as the core sees it, with the driver's part behind it. The first two fields are those
 /// of `struct pt_iommu` that the core knows.

@@ -407,6 +407,8 @@ impl<T: Driver> Drop for Registration<T> {
 
 const IOMMU_DOMAIN_BLOCKED: c_uint = 0;
 pub(super) const IOMMU_DOMAIN_IDENTITY: c_uint = 1 << 2; // __IOMMU_DOMAIN_PT
+/// A domain that its user maps; the DMA API's have the next bit, too.
+pub(super) const IOMMU_DOMAIN_UNMANAGED: c_uint = 1; // __IOMMU_DOMAIN_PAGING
 /// Bit of the types that the DMA API maps.
 pub(super) const IOMMU_DOMAIN_DMA_API: c_uint = 1 << 1; // __IOMMU_DOMAIN_DMA_API
 
