@@ -232,7 +232,7 @@ impl<F: Family> Driver for Iommu<F> {
         F::slot()
     }
 
-    fn probe_device(&self, dev: &device::Device) -> Result<(Arc<F::Unit>, KBox<Arc<Device>>)> {
+    fn find_unit(&self, dev: &device::Device) -> Result<Arc<F::Unit>> {
         let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
         let id = group::sbdf(&pdev);
         let Some(unit) = self.unit_of(&pdev) else {
@@ -243,6 +243,12 @@ impl<F: Family> Driver for Iommu<F> {
         if self.units.iter().any(|u| u.is_at(id)) {
             return Err(ENODEV);
         }
+        Ok(unit.clone())
+    }
+
+    fn probe_device(&self, dev: &device::Device, unit: &F::Unit) -> Result<KBox<Arc<Device>>> {
+        let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
+        let id = group::sbdf(&pdev);
         // The core complains about a device that gets an IOMMU under its driver, and rightly: its
         // DMA is under way. It stays as it is until the driver lets go.
         if pdev.has_driver() {
@@ -261,7 +267,7 @@ impl<F: Family> Driver for Iommu<F> {
         let data = Arc::new(device, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
         self.devices.lock().push(data, GFP_KERNEL)?;
-        Ok((unit.clone(), boxed))
+        Ok(boxed)
     }
 
     fn release_device(&self, _dev: &device::Device, data: &Arc<Device>) {

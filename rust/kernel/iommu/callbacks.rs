@@ -85,7 +85,13 @@ pub(super) unsafe extern "C" fn probe_device<T: Driver>(
     // SAFETY: the core passes a live device.
     let device = unsafe { Device::from_raw(dev) };
     let probed = T::slot().get().ok_or(ENODEV).and_then(|driver| {
-        let (unit, data) = driver.probe_device(device)?;
+        let unit = driver.find_unit(device)?;
+        // The core probes all devices when the first unit is registered. Those of other units have their
+        // turn later: the core reads the unit's function table, which it has not got yet.
+        if !(*unit).as_ref().is_registered() {
+            return Err(ENODEV);
+        }
+        let data = driver.probe_device(device, &unit)?;
         Ok(KBox::new(
             DeviceBox::<T> {
                 unit,

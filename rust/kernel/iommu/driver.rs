@@ -84,9 +84,6 @@ pub struct Geometry {
 /// A range of IOVA space, both ends inclusive.
 pub type Span = (u64, u64);
 
-/// What a probe found: the device's unit and what the driver keeps for the device.
-pub type Probed<T> = (Arc<<T as Driver>::Unit>, KBox<<T as Driver>::Device>);
-
 /// An IOMMU driver. Methods run in the contexts that the core's documentation of `iommu_ops` and
 /// `iommu_domain_ops` gives; "may sleep" below is a promise of the core.
 pub trait Driver: Send + Sync + Sized + 'static {
@@ -100,8 +97,11 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Where the callbacks find the driver.
     fn slot() -> &'static Slot<Self>;
 
-    /// Finds the unit of a device. May sleep. `ENODEV` leaves the device alone.
-    fn probe_device(&self, dev: &Device) -> Result<Probed<Self>>;
+    /// Finds the unit of a device, registered or not. May sleep. `ENODEV` leaves the device alone.
+    fn find_unit(&self, dev: &Device) -> Result<Arc<Self::Unit>>;
+    /// Makes what the driver keeps for a device behind `unit`, which is registered. May sleep. `ENODEV`
+    /// leaves the device alone.
+    fn probe_device(&self, dev: &Device, unit: &Self::Unit) -> Result<KBox<Self::Device>>;
     /// The device goes away; its entry is on the release domain already.
     fn release_device(&self, dev: &Device, data: &Self::Device);
     /// The default domain is attached.

@@ -95,6 +95,14 @@ impl IommuDevice {
             registered: Atomic::new(false),
         })
     }
+
+    /// Does the core know the unit, so that it may have devices?
+    pub(super) fn is_registered(&self) -> bool {
+        // SAFETY: aligned and valid; the core writes the function table once, before it probes for this
+        // unit, but another device may be plugged in just now.
+        let ops = unsafe { (&raw const (*self.raw.get()).ops).read_volatile() };
+        self.registered.load(Acquire) && !ops.is_null()
+    }
 }
 
 /// `struct pt_iommu_ops`, which has no Rust binding. rust/helpers/iommu.c asserts the layout.
@@ -329,7 +337,8 @@ impl<T: DmaDriver> Registration<T> {
         Ok(())
     }
 
-    /// Registers all units: the core now probes every device of every bus it knows.
+    /// Registers all units, one after the other: the core probes every device of every bus it knows each
+    /// time, and each time those of one more unit are accepted.
     ///
     /// # Errors
     ///
@@ -337,6 +346,8 @@ impl<T: DmaDriver> Registration<T> {
     pub fn register(&mut self) -> Result {
         for unit in &self.units {
             let dev: &IommuDevice = (**unit).as_ref();
+            // Devices are accepted during the call.
+            dev.registered.store(true, Release);
             // SAFETY: the object is in sysfs and pinned; the tables live until drop.
             to_result(unsafe {
                 bindings::iommu_device_register(
@@ -344,8 +355,8 @@ impl<T: DmaDriver> Registration<T> {
                     &raw const (*self.tables.as_ptr()).ops,
                     core::ptr::null_mut(),
                 )
-            })?;
-            dev.registered.store(true, Relaxed);
+            })
+            .inspect_err(|_| dev.registered.store(false, Relaxed))?;
         }
         Ok(())
     }
