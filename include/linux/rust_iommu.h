@@ -18,6 +18,8 @@ struct vm_area_struct;
 
 void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops *ops);
 bool rust_helper_iommu_has_dma_ops(void);
+bool rust_helper_iommu_has_own_dma_ops(struct device *dev);
+bool rust_helper_iommu_uses_dma_iommu(struct device *dev);
 u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
@@ -47,6 +49,11 @@ phys_addr_t rust_helper_iommu_page_to_phys(struct page *page);
 void *rust_helper_iommu_page_address(struct page *page);
 struct page *rust_helper_iommu_virt_to_page(const void *virt);
 pgprot_t rust_helper_iommu_pgprot_kernel(void);
+
+void *rust_helper_iommu_counters_new(size_t count);
+void rust_helper_iommu_counters_free(void *counters);
+void rust_helper_iommu_counters_inc(void *counters, size_t index);
+u64 rust_helper_iommu_counters_sum(void *counters, size_t index);
 
 unsigned long rust_helper_iommu_first_page(void);
 unsigned long rust_helper_iommu_irq_save(void);

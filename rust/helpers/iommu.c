@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/percpu.h>
 #include <linux/rust_iommu.h>
 #include <linux/scatterlist.h>
 #include <linux/syscore_ops.h>
@@ -31,6 +32,20 @@ void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops 
 bool rust_helper_iommu_has_dma_ops(void)
 {
 	return IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS);
+}
+
+bool rust_helper_iommu_has_own_dma_ops(struct device *dev)
+{
+#ifdef CONFIG_ARCH_HAS_DMA_OPS
+	return dev->dma_ops;
+#else
+	return false;
+#endif
+}
+
+bool rust_helper_iommu_uses_dma_iommu(struct device *dev)
+{
+	return dev_dma_iommu(dev);
 }
 
 u64 rust_helper_iommu_seg_boundary(struct device *dev)
@@ -134,6 +149,31 @@ struct page *rust_helper_iommu_virt_to_page(const void *virt)
 unsigned long rust_helper_iommu_first_page(void)
 {
 	return IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) ? (unsigned long)pfn_to_page(0) : 0;
+}
+
+void *rust_helper_iommu_counters_new(size_t count)
+{
+	return (__force void *)__alloc_percpu(count * sizeof(u64), sizeof(u64));
+}
+
+void rust_helper_iommu_counters_free(void *counters)
+{
+	free_percpu((__force u64 __percpu *)counters);
+}
+
+void rust_helper_iommu_counters_inc(void *counters, size_t index)
+{
+	this_cpu_inc(((__force u64 __percpu *)counters)[index]);
+}
+
+u64 rust_helper_iommu_counters_sum(void *counters, size_t index)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr((__force u64 __percpu *)counters, cpu)[index]);
+	return sum;
 }
 
 /* Those of rust/kernel/iommu/sg_list.rs. */

@@ -26,6 +26,8 @@ pub mod module_string;
 pub mod once_box;
 #[path = "../kernel/pci_topology.rs"]
 pub mod pci_topology;
+#[path = "../kernel/per_cpu_counters.rs"]
+pub mod per_cpu_counters;
 #[path = "../kernel/ratelimit.rs"]
 pub mod ratelimit;
 #[path = "../kernel/shared_word.rs"]

@@ -10,19 +10,12 @@ use kernel::{
     error::code::*,
     fmt,
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    },
+    sync::Arc,
     uaccess::UserSliceReader, //
-};
-use kernel_iommu::{
-    iommu::group::Group,
-    pci_topology::PciDev, //
 };
 
 use crate::{
-    device::State,
+    device_view,
     group_view,
     machine::Machine, //
 };
@@ -47,7 +40,7 @@ impl Files {
         let files = [
             KBox::pin_init(dir.read_callback_file(c"units", m(), &units), GFP_KERNEL)?,
             KBox::pin_init(
-                dir.read_callback_file(c"devices", m(), &devices),
+                dir.read_callback_file(c"devices", m(), &device_view::text),
                 GFP_KERNEL,
             )?,
             KBox::pin_init(
@@ -77,30 +70,6 @@ impl Files {
 
 fn units(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     m.driver.show_units(f)
-}
-
-fn devices(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for d in m.driver.devices().lock().iter() {
-        let dev = PciDev::find(d.id.segment, d.id.rid.bus(), d.id.rid.devfn());
-        let group = dev
-            .and_then(|dev| Group::of(dev.device()))
-            .map_or(-1, |g| g.id());
-        write!(f, "{} group {} domain ", d.id, group)?;
-        match d.state() {
-            State::Blocked => write!(f, "blocked")?,
-            State::Identity => write!(f, "identity")?,
-            State::Paging(did) => write!(f, "paging:{}", did)?,
-        }
-        let (maps, unmaps) = d.calls();
-        writeln!(
-            f,
-            " maps {} unmaps {} faults {}",
-            maps,
-            unmaps,
-            d.faults.load(Relaxed)
-        )?;
-    }
-    Ok(())
 }
 
 fn domains(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,6 @@ use iommu_core::{
     }, //
 };
 use kernel::{
-    cpu::nr_cpu_ids,
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -24,9 +23,9 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
-use kernel_iommu::shared_word::SharedWord;
 
 use crate::{
+    calls::Calls,
     family::Words,
     glue::Show, //
 };
@@ -99,23 +98,6 @@ impl State {
 /// Table entries with their requester IDs.
 pub(crate) type Entries = KVec<(Rid, Words)>;
 
-/// A call of the DMA API.
-#[derive(Clone, Copy)]
-pub(crate) enum Call {
-    /// Of a page, a buffer or a list.
-    Map,
-    /// Of what was mapped at once.
-    Unmap,
-}
-
-/// What one CPU counts, in a cache line of its own.
-#[repr(align(64))]
-#[derive(Default)]
-struct Counts {
-    maps: SharedWord,
-    unmaps: SharedWord,
-}
-
 /// A probed device.
 pub(crate) struct Device {
     pub(crate) id: Sbdf,
@@ -125,10 +107,13 @@ pub(crate) struct Device {
     pub(crate) rids: KVec<Rid>,
     pub(crate) required: KVec<Required>,
     state: Atomic<u32>,
+    /// The domain is that of a user: VFIO, iommufd, or a driver of its own.
+    assigned: Atomic<bool>,
     /// Held while the device moves from one domain to another. Holds what has to be put back if
     /// that fails, with room for all requester IDs, as it must not fail for want of memory.
     pub(crate) moving: Pin<KBox<SpinLockIrq<Entries>>>,
-    counts: KVVec<Counts>,
+    /// By our DMA API; the core's are counted in the domain.
+    pub(crate) calls: Calls,
     pub(crate) faults: Atomic<u64>,
 }
 
@@ -145,39 +130,16 @@ impl Device {
         required: KVec<Required>,
     ) -> Result<Self> {
         let undo = KVec::with_capacity(rids.len(), GFP_KERNEL)?;
-        let mut counts = KVVec::new();
-        for _ in 0..nr_cpu_ids() {
-            counts.push(Counts::default(), GFP_KERNEL)?;
-        }
         Ok(Self {
             id,
             unit,
             rids,
             required,
             state: Atomic::new(State::Blocked.to_word()),
+            assigned: Atomic::new(false),
             moving: KBox::pin_init(new_spinlock_irq!(undo), GFP_KERNEL)?,
-            counts,
+            calls: Calls::new()?,
             faults: Atomic::new(0),
-        })
-    }
-
-    /// Counts a call of the DMA API on a CPU.
-    #[inline]
-    pub(crate) fn count(&self, cpu: usize, call: Call) {
-        if let Some(c) = self.counts.get(cpu) {
-            let n = match call {
-                Call::Map => &c.maps,
-                Call::Unmap => &c.unmaps,
-            };
-            // For people: a call in an interrupt just here may be lost.
-            n.store(n.load().wrapping_add(1));
-        }
-    }
-
-    /// Maps and unmaps so far.
-    pub(crate) fn calls(&self) -> (u64, u64) {
-        self.counts.iter().fold((0, 0), |(maps, unmaps), c| {
-            (maps + c.maps.load(), unmaps + c.unmaps.load())
         })
     }
 
@@ -189,5 +151,15 @@ impl Device {
     /// Records what the device is attached to.
     pub(crate) fn set_state(&self, state: State) {
         self.state.store(state.to_word(), Relaxed);
+    }
+
+    /// Does somebody else than the DMA API map in its domain?
+    pub(crate) fn is_assigned(&self) -> bool {
+        self.assigned.load(Relaxed)
+    }
+
+    /// Records whose domain the device is attached to.
+    pub(crate) fn set_assigned(&self, assigned: bool) {
+        self.assigned.store(assigned, Relaxed);
     }
 }

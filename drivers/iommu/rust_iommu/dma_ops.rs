@@ -20,10 +20,7 @@ use kernel_iommu::{
 };
 
 use crate::{
-    device::{
-        Call,
-        Device, //
-    },
+    device::Device,
     dma,
     dma_list::map_list,
     family::Family,
@@ -50,11 +47,11 @@ impl<F: Family> DmaDriver for Iommu<F> {
     ) -> Result<u64> {
         let cpu = this_cpu();
         if let Some(addr) = dma::map_at_hand(self, domain, &req, cpu, phys, len) {
-            data.count(cpu, Call::Map);
+            data.calls.count_map();
             return Ok(addr);
         }
         let addr = dma::map(self, domain, req, phys, len)?;
-        data.count(cpu, Call::Map);
+        data.calls.count_map();
         Ok(addr)
     }
 
@@ -68,7 +65,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
         lazy: bool,
     ) {
         if dma::unmap(self, domain, addr, len, lazy) {
-            data.count(this_cpu(), Call::Unmap);
+            data.calls.count_unmap();
         }
     }
 
@@ -85,7 +82,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
         list: &SgList<'_>,
     ) -> Result<usize> {
         let segments = map_list(self, domain, req, list)?;
-        data.count(this_cpu(), Call::Map);
+        data.calls.count_map();
         Ok(segments)
     }
 
@@ -97,7 +94,7 @@ impl<F: Family> DmaDriver for Iommu<F> {
         pages: &[u64],
     ) -> Result<u64> {
         let addr = dma::map_pages(self, domain, req, pages)?;
-        data.count(this_cpu(), Call::Map);
+        data.calls.count_map();
         Ok(addr)
     }
 

@@ -52,6 +52,7 @@ use kernel_iommu::{
 
 use crate::{
     addresses::Addresses,
+    calls::Calls,
     domain_ids::{
         DomainIds,
         OwnedId, //
@@ -87,10 +88,12 @@ pub(crate) struct PagingDomain<F: Format> {
     timer: Option<DomainTimer>,
     /// There once our DMA API serves a device of the domain; the core's mappings are claims then.
     served: OnceBox<Addresses>,
-    /// Requester IDs attached through each unit.
+    /// Devices attached through each unit.
     users: [Atomic<u32>; MAX_UNITS],
     /// The units that have any, a bit each.
     units: SharedWord,
+    /// By the core: its DMA API, VFIO, iommufd.
+    pub(crate) calls: Calls,
     /// Pages whose addresses are never used again, as their invalidation was not confirmed.
     quarantined: Atomic<u64>,
     _format: PhantomData<F>,
@@ -109,6 +112,7 @@ impl<F: Format> PagingDomain<F> {
         timer: Option<DomainTimer>,
     ) -> Result<Arc<Self>> {
         let id = OwnedId::new(ids)?;
+        let calls = Calls::new()?;
         let tables = Tables {
             gfp: Gfp::Kernel,
             flush: shape.flush,
@@ -129,6 +133,7 @@ impl<F: Format> PagingDomain<F> {
             served: OnceBox::new(),
             users: [const { Atomic::new(0) }; MAX_UNITS],
             units: SharedWord::new(0),
+            calls,
             quarantined: Atomic::new(0),
             _format: PhantomData,
             // Nothing fails once there is a table.
@@ -226,6 +231,11 @@ impl<F: Format> PagingDomain<F> {
                 Err(other) => now = other,
             }
         }
+    }
+
+    /// Is one device attached, and no more?
+    pub(crate) fn has_one_device(&self) -> bool {
+        self.users.iter().map(|n| n.load(Relaxed)).sum::<u32>() == 1
     }
 
     /// The units that have users of the domain, a bit each.
@@ -414,7 +424,7 @@ impl<F: Format> PagingDomain<F> {
         )?;
         match self.served.get() {
             Some(addresses) => addresses.show(f),
-            None => writeln!(f, ", mapped by the core"),
+            None => writeln!(f, ", mapped by the core: {}", self.calls),
         }
     }
 

@@ -71,6 +71,7 @@ use crate::{
         self,
         Params, //
     },
+    refusal::Refusal,
     release::free_spare, //
 };
 
@@ -298,6 +299,21 @@ impl<F: Family> Running for Iommu<F> {
 
     fn after_driver(&self, dev: &kernel::device::Device) {
         own_domain::withdraw::<Self>(dev);
+    }
+
+    fn why_untranslated(&self, dev: &PciDev) -> Option<Refusal> {
+        self.refusal_in_group(dev).ok().flatten()
+    }
+
+    fn show_core_calls(&self, dev: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domains = self.domains.lock();
+        let domain = domains
+            .iter()
+            .find(|d| dev.state() == State::Paging(d.id().0) && d.has_one_device());
+        match domain {
+            Some(domain) => write!(f, "{}", domain.calls),
+            None => write!(f, "maps - unmaps -"),
+        }
     }
 
     fn show_domains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

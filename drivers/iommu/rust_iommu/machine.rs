@@ -47,7 +47,8 @@ use crate::{
         self,
         Groups, //
     },
-    iommu::Iommu, //
+    iommu::Iommu,
+    refusal::Refusal, //
 };
 
 /// A driver whose units run, of any family.
@@ -62,6 +63,10 @@ pub(crate) trait Running: Send + Sync {
     fn before_driver(&self, dev: &device::Device);
     /// A driver is gone.
     fn after_driver(&self, dev: &device::Device);
+    /// Why a function is not translated; `None`: it is, or could be. Sleeps.
+    fn why_untranslated(&self, dev: &PciDev) -> Option<Refusal>;
+    /// Describes the calls that map and unmap in a device's domain, if all of them are the device's.
+    fn show_core_calls(&self, dev: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     /// Describes the units.
     fn show_units(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     /// Describes the domains' addresses.

@@ -78,8 +78,12 @@ use crate::{
         Iommu, //
     },
     machine::Running,
-    params, //
-    release::make_way,
+    params,
+    refusal::{
+        user_of,
+        Refusal, //
+    },
+    release::make_way, //
 };
 
 /// Calls `f` for the memory windows of a device's host bridge: a request to them may be routed to
@@ -190,6 +194,23 @@ impl<F: Family> Iommu<F> {
         host_windows(dev.id, |range| domain.reserve(range))
     }
 
+    /// May user space get the device? Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM`: it is not isolated from what the core believes it to be. As [`group::Groups::of`].
+    fn may_assign(&self, data: &Device) -> Result {
+        let (_, members) = self.groups.of(data.id, |id| self.firmware_alias(id))?;
+        if group::exist_apart(&members) {
+            pr_err!(
+                "{}: not for user space: it shares a group with devices the core has in another one; debugfs rust_iommu/groups says why\n",
+                Show(data.id)
+            );
+            return Err(EPERM);
+        }
+        Ok(())
+    }
+
     /// Memory that firmware wants any member of a group to reach: they share their address space, so
     /// nobody may have something else there.
     fn required_of_any(&self, members: &[PciDev]) -> Result<KVec<Required>> {
@@ -214,15 +235,6 @@ fn maps_in_two_steps(dev: &PciDev) -> bool {
     matches!(dev.class() >> 8, NVME | INFINIBAND)
 }
 
-/// Is any member of a group in use by a driver already? Ports and bridges do not count: their driver
-/// leaves DMA to others.
-fn is_in_use(members: &[PciDev]) -> bool {
-    // A driver of a device that is probed was bound after it, which is fine.
-    members
-        .iter()
-        .any(|dev| dev.has_driver() && !group::is_bridge(dev) && Group::of(dev.device()).is_none())
-}
-
 impl<F: Family> Driver for Iommu<F> {
     type Unit = F::Unit;
     type Device = Arc<Device>;
@@ -234,28 +246,19 @@ impl<F: Family> Driver for Iommu<F> {
 
     fn find_unit(&self, dev: &device::Device) -> Result<Arc<F::Unit>> {
         let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
-        let id = group::sbdf(&pdev);
-        let Some(unit) = self.unit_of(&pdev) else {
-            self.pass_unnamed(id);
-            return Err(ENODEV);
-        };
-        // The unit itself is not behind itself.
-        if self.units.iter().any(|u| u.is_at(id)) {
-            return Err(ENODEV);
+        match self.refusal(&pdev) {
+            Some(Refusal::NoUnit) => self.pass_unnamed(group::sbdf(&pdev)),
+            Some(_) => {}
+            None => return Ok(self.unit_of(&pdev).ok_or(ENODEV)?.clone()),
         }
-        Ok(unit.clone())
+        Err(ENODEV)
     }
 
     fn probe_device(&self, dev: &device::Device, unit: &F::Unit) -> Result<KBox<Arc<Device>>> {
         let pdev = PciDev::from_device(dev).ok_or(ENODEV)?;
         let id = group::sbdf(&pdev);
-        // The core complains about a device that gets an IOMMU under its driver, and rightly: its
-        // DMA is under way. It stays as it is until the driver lets go.
-        if pdev.has_driver() {
-            return Err(ENODEV);
-        }
         let (_, members) = self.groups.of(id, |id| self.firmware_alias(id))?;
-        if is_in_use(&members) {
+        if user_of(&members).is_some() {
             return Err(ENODEV);
         }
         let rids = rids_of(&self.units, &pdev)?;
@@ -324,7 +327,9 @@ impl<F: Family> Driver for Iommu<F> {
         old: Option<&Domain<F>>,
         to: StaticDomain,
     ) -> Result {
-        self.to_static(data, old, to)
+        self.to_static(data, old, to)?;
+        data.set_assigned(false);
+        Ok(())
     }
 
     fn domain_alloc(
@@ -349,20 +354,19 @@ impl<F: Family> Driver for Iommu<F> {
         self.domains.lock().retain(|d| !Arc::ptr_eq(d, domain));
     }
 
-    fn may_assign(&self, data: &Arc<Device>) -> Result {
-        let (_, members) = self.groups.of(data.id, |id| self.firmware_alias(id))?;
-        if group::exist_apart(&members) {
-            pr_err!(
-                "{}: not for user space: it shares a group with devices the core has in another one; debugfs rust_iommu/groups says why\n",
-                Show(data.id)
-            );
-            return Err(EPERM);
+    fn attach(
+        &self,
+        data: &Arc<Device>,
+        old: Option<&Domain<F>>,
+        new: &Domain<F>,
+        assigned: bool,
+    ) -> Result {
+        if assigned {
+            self.may_assign(data)?;
         }
+        self.to_paging(data, old, new)?;
+        data.set_assigned(assigned);
         Ok(())
-    }
-
-    fn attach(&self, data: &Arc<Device>, old: Option<&Domain<F>>, new: &Domain<F>) -> Result {
-        self.to_paging(data, old, new)
     }
 
     #[inline(always)]
@@ -381,6 +385,7 @@ impl<F: Family> Driver for Iommu<F> {
         };
         // CAST: usize is not wider than u64.
         if domain.map_quickly(iova, phys, len as u64, perm) {
+            domain.calls.count_map();
             return (len, Ok(()));
         }
         map_for_core(self, domain, (iova, phys, len), perm, gfp)
@@ -390,6 +395,7 @@ impl<F: Family> Driver for Iommu<F> {
     fn unmap(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
         // CAST: usize is not wider than u64.
         if domain.unmap_quickly(iova, len as u64) {
+            domain.calls.count_unmap();
             return (len, Some((iova, iova | (PAGE_SIZE - 1))));
         }
         self.unmap_for_core(domain, iova, len)
@@ -447,6 +453,7 @@ fn map_for_core<F: Format>(
         // CAST: as above.
         let mapped = domain.map(iova + done, phys + done, len as u64 - done, perm, gfp);
         let Err(e) = mapped else {
+            domain.calls.count_map();
             return (len, Ok(()));
         };
         done += e.mapped_bytes;
@@ -464,6 +471,9 @@ impl<F: Family> Iommu<F> {
     fn unmap_for_core(&self, domain: &Domain<F>, iova: u64, len: usize) -> (usize, Option<Span>) {
         // CAST: usize is not wider than u64.
         let u = domain.unmap(iova, len as u64);
+        if u.cleared.is_some() {
+            domain.calls.count_unmap();
+        }
         if let (Some(range), Some(_)) = (u.cleared, domain.space()) {
             // A claim of the core's. Nobody else gets its addresses before the units have let go of it.
             match self.after_unmap(domain, PageSpan::of(&range)) {

@@ -23,9 +23,13 @@ mod amd_vi;
 #[forbid(unsafe_code)]
 mod attach;
 #[forbid(unsafe_code)]
+mod calls;
+#[forbid(unsafe_code)]
 mod debugfs;
 #[forbid(unsafe_code)]
 mod device;
+#[forbid(unsafe_code)]
+mod device_view;
 #[forbid(unsafe_code)]
 mod dma;
 #[forbid(unsafe_code)]
@@ -61,6 +65,8 @@ mod ops;
 mod params;
 #[forbid(unsafe_code)]
 mod queue;
+#[forbid(unsafe_code)]
+mod refusal;
 #[forbid(unsafe_code)]
 mod release;
 #[forbid(unsafe_code)]

@@ -345,10 +345,8 @@ pub(super) unsafe extern "C" fn attach_paging<T: Driver>(
         with::<T, _>(dev, ENODEV.to_errno(), |driver, _, b| {
             from_result(|| {
                 let new = domain_of::<T>(domain);
-                if (*new.raw.get()).type_ & IOMMU_DOMAIN_DMA_API == 0 {
-                    driver.may_assign(b.data())?;
-                }
-                driver.attach(b.data(), b.domain(), &new.data)?;
+                let assigned = (*new.raw.get()).type_ & IOMMU_DOMAIN_DMA_API == 0;
+                driver.attach(b.data(), b.domain(), &new.data, assigned)?;
                 b.set_domain(domain.cast());
                 dma_table::uninstall(dev);
                 Ok(0)

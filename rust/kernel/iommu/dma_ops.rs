@@ -17,7 +17,8 @@ use super::driver::Driver;
 pub use super::{
     dma_table::{
         available,
-        install, //
+        install,
+        Server, //
     },
     domain_timer::DomainTimer,
     sg_list::{

@@ -41,6 +41,8 @@ mod ffi {
         // rust/helpers/iommu.c
         pub(super) fn rust_helper_iommu_set_dma_ops(dev: *mut bindings::device, ops: *const Table);
         pub(super) fn rust_helper_iommu_has_dma_ops() -> bool;
+        pub(super) fn rust_helper_iommu_has_own_dma_ops(dev: *mut bindings::device) -> bool;
+        pub(super) fn rust_helper_iommu_uses_dma_iommu(dev: *mut bindings::device) -> bool;
     }
 }
 
@@ -129,6 +131,35 @@ impl<T: DmaDriver> TableOf<T> {
 pub fn available() -> bool {
     // SAFETY: an FFI call without requirements.
     unsafe { ffi::rust_helper_iommu_has_dma_ops() }
+}
+
+/// Who answers a device's DMA API calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Functions of the device's own: those of its IOMMU driver.
+    Driver,
+    /// The core's dma-iommu, on the domain that the device is attached to.
+    Core,
+    /// dma-direct: addresses are physical.
+    Direct,
+}
+
+impl Server {
+    /// That of a device; it may change at once if nothing holds the device's driver.
+    pub fn of(dev: &Device) -> Self {
+        // SAFETY: the device is alive; two plain fields are read.
+        let (own, core) = unsafe {
+            (
+                ffi::rust_helper_iommu_has_own_dma_ops(as_raw(dev)),
+                ffi::rust_helper_iommu_uses_dma_iommu(as_raw(dev)),
+            )
+        };
+        match (own, core) {
+            (true, _) => Self::Driver,
+            (false, true) => Self::Core,
+            (false, false) => Self::Direct,
+        }
+    }
 }
 
 /// Lets driver `T` serve the DMA API of `dev` instead of the core's own code.

@@ -136,12 +136,16 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn domain_made(&self, domain: &Arc<Self::Domain>) -> Result;
     /// A domain that was in place is nobody's any more. May sleep.
     fn domain_free(&self, domain: &Arc<Self::Domain>);
-    /// May user space get the device? Asked before a domain that is not the DMA API's is attached.
-    /// May sleep.
-    fn may_assign(&self, data: &Self::Device) -> Result;
-    /// Attaches a paging domain. On error the device is still on `old`. May sleep.
-    fn attach(&self, data: &Self::Device, old: Option<&Self::Domain>, new: &Self::Domain)
-        -> Result;
+    /// Attaches a paging domain. `assigned`: it is not the DMA API's, but that of user space or of a driver
+    /// with an address space of its own; that may be refused. On error the device is still on `old`. May
+    /// sleep.
+    fn attach(
+        &self,
+        data: &Self::Device,
+        old: Option<&Self::Domain>,
+        new: &Self::Domain,
+        assigned: bool,
+    ) -> Result;
 
     /// Maps `len_bytes` bytes. Any context, disjoint ranges in parallel. Returns the bytes mapped, also on
     /// error.
