@@ -3,10 +3,12 @@
 
 import dataclasses
 
+from two_units import CALLBACKS, GUARD, GUARD_OF_TWO, NO_GUARD, TWO_UNITS
+
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """In `file`, `old` (there exactly once) becomes `new`; `suite`, on a machine with `unit`, must fail
+    """In `file`, `old` (there exactly once) becomes `new`; `suite` (or several), on a machine with `unit`, must fail
     in a line that matches `caught_by`; where that is empty, all of it must pass: a variant that no
     emulated unit has."""
 
@@ -18,6 +20,11 @@ class Mutant:
     caught_by: str
     unit: str = "amd-vi"
     unit_args: str = ""
+    # More changes: (file, old, new) each.
+    more: tuple = ()
+    flavour: str = "lean"
+    # Part of every run, whatever else is left out.
+    always: bool = False
 
 
 DRIVER = "drivers/iommu/rust_iommu"
@@ -53,6 +60,9 @@ SLAB = [
 ]
 
 MUTANTS = [
+    *(Mutant(f"two-units-{unit}", CALLBACKS, GUARD, GUARD_OF_TWO, "translate io life", "", unit, more=TWO_UNITS, always=True) for unit in ("amd-vi", "vt-d")),
+    *(Mutant(f"two-units-inject-{unit}", CALLBACKS, GUARD, GUARD_OF_TWO, "inject", "", unit, more=TWO_UNITS, flavour="debug") for unit in ("amd-vi", "vt-d")),
+    Mutant("two-units-devices-too-early", CALLBACKS, GUARD, NO_GUARD, "translate", "the kernel died", more=TWO_UNITS, always=True),
     Mutant("unmap-without-invalidation-vfio", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "reach", "after unmap|after remap"),
     Mutant("unmap-without-invalidation-dma", f"{DRIVER}/iommu.rs", *NO_UNMAP_FLUSH, "oracle", "used again before its invalidation"),
     Mutant("unmap-invalidates-too-little", f"{DRIVER}/iommu.rs",
