@@ -46,10 +46,26 @@ log_run() {
 	say "$what: done in $((SECONDS - start)) s"
 }
 
-# The package list of the tool root, comments removed.
-root_packages() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$TOP/scripts/lib/root.packages"; }
+# The kernel's series: another one than 7.3 only if the archive has no 7.3 (see choose_series).
+SERIES=$(cat "$CACHE/series" 2>/dev/null || echo 7.3)
 
-ROOT=${RUST_IOMMU_ROOT:-$CACHE/root-$( (root_packages; sed -n '/^# ROOT BEGIN/,/^# ROOT END/p' "$TOP/scripts/setup") | digest)}
+# The package list of the tool root, comments removed.
+root_packages() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' -e "s/^linux-source-7\.3\$/linux-source-$SERIES/" "$TOP/scripts/lib/root.packages"; }
+
+# The tool root, by the hash of what it is made from.
+root_path() { echo "$CACHE/root-$( (root_packages && sed -n '/^# ROOT BEGIN/,/^# ROOT END/p' "$TOP/scripts/setup") | digest)"; }
+ROOT=${RUST_IOMMU_ROOT:-$(root_path)}
+
+# compiler_of KDIR: make's arguments for the compiler that a kernel was configured with.
+compiler_of() {
+	local conf=$1/include/config/auto.conf
+	[ -f "$conf" ] || conf=$1/.config
+	if grep -q '^CONFIG_CC_IS_CLANG=y' "$conf"; then
+		echo LLVM=1
+	else
+		sed -n 's/^CONFIG_CC_VERSION_TEXT="\{0,1\}\([^ "]*\).*/CC=\1/p' "$conf"
+	fi
+}
 
 # in_root COMMAND...: runs COMMAND inside the tool root, with the project, the
 # cache, the kernel source and the working folder at the paths they have outside.
