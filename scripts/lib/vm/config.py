@@ -5,14 +5,15 @@ import dataclasses
 import os
 import re
 
+from . import kernels
 from .devices import UNITS, machine_args
 from .errors import VmError
-from .host import TOP, kernel_dir
+from .host import TOP, built_module, kernel_dir
 
 DRIVERS = ("rust", "c", "none")
-FLAVOURS = ("lean", "debug")
-# The debug kernel is that much slower under emulation.
-SCALE = {"lean": 1, "debug": 4}
+FLAVOURS = ("lean", "debug", "distro")
+# How much slower than the lean kernel these are under emulation.
+SCALE = {"lean": 1, "debug": 4, "distro": 2}
 
 
 @dataclasses.dataclass
@@ -79,19 +80,17 @@ class Config:
                 raise VmError(f"--allow '{pattern}': {e}") from e
         machine_args(self.machine_args)
 
-    def kernel_folder(self):
-        """The build folder of the kernel, which has an image."""
-        where = os.path.abspath(self.kernel) if self.kernel else kernel_dir(self.flavour)
-        if not os.path.exists(image(where)):
-            raise VmError(f"{where} has no {os.path.relpath(image(where), where)}: give the build folder of an x86-64 kernel")
-        return where
+    def find_kernel(self):
+        """The kernel to boot: its image and its modules."""
+        return kernels.find(self.kernel or kernel_dir(self.flavour))
 
     def rust_module(self):
-        """The path of rust_iommu.ko."""
-        path = self.ko or os.path.join(TOP, "build", self.flavour, "rust_iommu.ko")
-        if not os.path.isfile(path):
-            raise VmError(f"{path} does not exist: build it with 'make', or give --ko PATH, or --driver c or none")
-        return path
+        """The path of rust_iommu.ko; the flavour's own is built if it is missing."""
+        if self.ko and not os.path.isfile(self.ko):
+            raise VmError(f"--ko {self.ko}: no such file")
+        if self.kernel and not self.ko and not os.path.isfile(os.path.join(TOP, "build", self.flavour, "rust_iommu.ko")):
+            raise VmError("--kernel needs --ko, a rust_iommu.ko built against it with 'make KDIR=...', or --driver c or none")
+        return self.ko or built_module(self.flavour)
 
     def command_line(self):
         """The kernel's command line."""
@@ -112,8 +111,3 @@ class Config:
     def scale(self):
         """The factor for every time of waiting."""
         return SCALE[self.flavour] * (2 if self.icount else 1)
-
-
-def image(kernel):
-    """The boot image of a build folder."""
-    return os.path.join(kernel, "arch/x86/boot/bzImage")

@@ -15,6 +15,7 @@ LIB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOP = os.path.dirname(os.path.dirname(LIB))
 COMMON = os.path.join(LIB, "common.sh")
 SETUP = os.path.join(TOP, "scripts", "setup")
+BUILD = os.path.join(TOP, "scripts", "build")
 
 
 def digest(*parts):
@@ -28,7 +29,7 @@ def digest(*parts):
 
 @functools.lru_cache(maxsize=None)
 def paths():
-    """ROOT, SRC, LEAN, DEBUG and CACHE as a dict; sets up the tool root if it is missing."""
+    """ROOT, SRC, DISTRO, LEAN, DEBUG and CACHE as a dict; sets up the tool root if it is missing."""
     for attempt in (1, 2):
         run = subprocess.run([SETUP, "paths"], capture_output=True, text=True, check=False)
         if run.returncode == 0:
@@ -44,10 +45,24 @@ def kernel_dir(flavour):
     """The build folder of a flavour of the project's kernel; builds it if it is missing."""
     where = paths()[flavour.upper()]
     if not os.path.exists(os.path.join(where, ".complete")):
-        print(f"vm: the {flavour} kernel is not built yet: building it", file=sys.stderr)
+        print(f"vm: the {flavour} kernel is not there yet: making it", file=sys.stderr)
         if subprocess.run([SETUP, flavour], stdout=sys.stderr, check=False).returncode:
-            raise VmError(f"the {flavour} kernel could not be built: run scripts/setup {flavour}")
+            raise VmError(f"the {flavour} kernel could not be made: run scripts/setup {flavour}")
     return where
+
+
+_building = threading.Lock()
+
+
+def built_module(flavour):
+    """The path of rust_iommu.ko for a flavour; builds it if there is none."""
+    path = os.path.join(TOP, "build", flavour, "rust_iommu.ko")
+    with _building:
+        if not os.path.isfile(path):
+            print(f"vm: rust_iommu.ko is not built yet for {flavour}: building it", file=sys.stderr)
+            if subprocess.run([BUILD, flavour], stdout=sys.stderr, check=False).returncode:
+                raise VmError(f"rust_iommu.ko could not be built: run scripts/build {flavour}")
+    return path
 
 
 def cache(*parts):

@@ -12,7 +12,7 @@ import threading
 import time
 
 from . import initramfs
-from .config import Config, image
+from .config import Config
 from .console import Console
 from .devices import Devices, machine_args, unit_args
 from .errors import VmError
@@ -113,7 +113,7 @@ class Machine:
 
     def _prepare(self):
         c = self.config
-        kernel = c.kernel_folder()
+        kernel = c.find_kernel()
         modules = Modules(kernel)
         devices = Devices(self.tmp, bool(c.serve), bool(c.sink))
         for device in c.devices:
@@ -134,11 +134,17 @@ class Machine:
             with open(path, "wb") as f:
                 f.truncate(size)
         self._net_files()
-        return self._argv(kernel, devices), [kernel, *devices.binds]
+        try:
+            shutil.copyfile(kernel.image, f"{self.tmp}/kernel")
+        except OSError as e:
+            raise VmError(f"--kernel {kernel.image}: {e.strerror.lower()}") from e
+        return self._argv(devices), devices.binds
 
     def _loads(self, modules, client):
         c = self.config
         loads = [*client] if c.load else []
+        for name in client:
+            modules.check(name)
         for word in c.modules:
             name, _, params = word.partition("=")
             if name.endswith(".ko"):
@@ -176,7 +182,7 @@ class Machine:
             with open(f"{self.tmp}/sink.sh", "w", encoding="utf-8") as f:
                 f.write(f"cat >>{self.tmp}/sink\necho done\n")
 
-    def _argv(self, kernel, devices):
+    def _argv(self, devices):
         c, t = self.config, self.tmp
         user = machine_args(c.machine_args)
         # With five levels the debug kernel sometimes reports a wild access in identify_cpu(): it clears the
@@ -203,7 +209,7 @@ class Machine:
         for trace in c.traces:
             argv += ["-trace", f"enable={trace.partition(':')[0]}"]
         argv += devices.args + user
-        argv += ["-kernel", image(kernel), "-initrd", f"{t}/initramfs", "-append", c.command_line()]
+        argv += ["-kernel", f"{t}/kernel", "-initrd", f"{t}/initramfs", "-append", c.command_line()]
         return argv
 
     def _read(self, source, read):
