@@ -33,6 +33,7 @@ SUITES = {
     "required": "required",
     "masks": "masks",
     "tables": "tables",
+    "distro": "distro",
 }
 
 # What `--matrix` runs: unit, its properties, in the quick form, suites (none: all of them).
@@ -91,7 +92,7 @@ def main():
     """Returns the exit status."""
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--driver", choices=["rust", "c"], default="rust")
-    p.add_argument("--flavour", choices=["lean", "debug"], default="lean")
+    p.add_argument("--flavour", choices=["lean", "debug", "distro"], default="lean")
     p.add_argument("--unit", choices=["amd-vi", "vt-d"], default="amd-vi")
     p.add_argument("--unit-args", default="", help="more properties of the unit, as for scripts/vm")
     p.add_argument("--matrix", action="store_true", help="all units and modes, each with the suites that tell something about it")
