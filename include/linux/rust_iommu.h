@@ -11,6 +11,7 @@
 
 struct device;
 struct dma_map_ops;
+struct faux_device;
 struct page;
 struct pci_dev;
 struct scatterlist;
@@ -21,6 +22,12 @@ bool rust_helper_iommu_has_dma_ops(void);
 u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
+
+struct rust_iommu_control_ops {
+	int (*release)(void *cookie);
+	void *cookie;
+};
+struct faux_device *rust_iommu_control_new(const char *name, struct rust_iommu_control_ops *ops);
 
 /* Called with the interrupt's lock held and interrupts off. */
 struct rust_iommu_unit_irq_ops {

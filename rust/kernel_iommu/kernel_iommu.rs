@@ -12,6 +12,8 @@
 pub mod acpi_table;
 #[path = "../kernel/bus_notifier.rs"]
 pub mod bus_notifier;
+#[path = "../kernel/control.rs"]
+pub mod control;
 #[path = "../kernel/hw_pages.rs"]
 pub mod hw_pages;
 #[path = "../kernel/io_unmanaged.rs"]

@@ -127,6 +127,10 @@ bind() {
 	echo "$1" >/sys/bus/pci/drivers_probe
 }
 
+# release_units: hands all units back; fails while a translated device has a driver.
+RELEASE=/sys/devices/faux/rust_iommu/release
+release_units() { echo 1 >$RELEASE; }
+
 # nic_of BDF: the network interface of a PCI device.
 nic_of() {
 	for vm_n in "/sys/bus/pci/devices/$1"/net/* "/sys/bus/pci/devices/$1"/virtio*/net/*; do
