@@ -6,6 +6,7 @@
 #ifndef _LINUX_RUST_IOMMU_H
 #define _LINUX_RUST_IOMMU_H
 
+#include <linux/iommu.h>
 #include <linux/pgtable.h>
 #include <linux/types.h>
 
@@ -28,6 +29,22 @@ struct rust_iommu_control_ops {
 	void *cookie;
 };
 struct faux_device *rust_iommu_control_new(const char *name, struct rust_iommu_control_ops *ops);
+
+/* What a unit shows in /sys/class/iommu; does not change while it is there. */
+struct rust_iommu_unit;
+struct rust_iommu_facts {
+	u64 address;
+	u64 cap;
+	u64 ecap;
+	u64 features[2];
+	u32 version;
+	u32 domains;
+	unsigned int (*domains_used)(struct rust_iommu_unit *unit);
+};
+struct rust_iommu_unit {
+	struct iommu_device core;
+	struct rust_iommu_facts facts;
+};
 
 /* Called with the interrupt's lock held and interrupts off. */
 struct rust_iommu_unit_irq_ops {

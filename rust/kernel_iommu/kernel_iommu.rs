@@ -56,4 +56,5 @@ pub mod iommu {
     pub mod resv;
     mod sg_list;
     pub mod table;
+    pub mod unit_sysfs;
 }

@@ -120,6 +120,9 @@ group_of() {
 	echo "${vm_l##*/}"
 }
 
+# unit_name: the name of the first unit, as /sys/class/iommu and the log have it.
+unit_name() { case $VM_UNIT in amd-vi) echo ivhd0 ;; *) echo dmar0 ;; esac }
+
 # unbind BDF; bind BDF DRIVER
 unbind() { echo "$1" >"/sys/bus/pci/devices/$1/driver/unbind"; }
 bind() {

@@ -118,7 +118,10 @@ impl Machine {
         let lines = F::interrupts(&iommu)?;
         let mut registration = Registration::new(module, iommu.clone())?;
         for unit in iommu.units.iter() {
-            registration.add(unit.clone(), unit.name())?;
+            let function = unit.function();
+            let parent = function.as_ref().map(|pdev| pdev.device());
+            let attributes = F::attributes(&iommu.units, unit);
+            registration.add(unit.clone(), parent, unit.name(), attributes)?;
         }
         registration.register()?;
         let live: KBox<dyn Live> = KBox::new(

@@ -43,6 +43,7 @@ use kernel_iommu::{
             attached,
             attached_domain,
             Attached,
+            IommuDevice,
             Slot, //
         },
         own_domain,
@@ -316,6 +317,17 @@ impl<F: Family> Driver for Iommu<F> {
             Capability::CacheCoherency | Capability::DeferredFlush => true,
             Capability::Other => false,
         }
+    }
+
+    fn domains_used(&self, unit: &IommuDevice) -> u32 {
+        let is_it = |u: &&Arc<F::Unit>| core::ptr::eq((***u).as_ref(), unit);
+        let Some(unit) = self.units.iter().find(is_it) else {
+            return 0;
+        };
+        let of_unit = |d: &&Arc<Domain<F>>| d.units() >> unit.index() & 1 != 0;
+        let used = self.domains.lock().iter().filter(of_unit).count();
+        // CAST: domain IDs have 16 bits.
+        used as u32
     }
 
     fn attach_static(

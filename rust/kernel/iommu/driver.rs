@@ -115,6 +115,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Answers a capability question.
     fn capable(&self, data: &Self::Device, cap: Capability) -> bool;
 
+    /// Domains that devices behind the unit are attached to. May sleep.
+    fn domains_used(&self, unit: &IommuDevice) -> u32;
+
     /// Attaches one of the static domains. Must not fail for lack of resources. May sleep.
     fn attach_static(
         &self,
