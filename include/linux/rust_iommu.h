@@ -24,6 +24,11 @@ u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
 
+void rust_helper_iommu_trace_map(u64 iova, u64 phys, size_t len);
+void rust_helper_iommu_trace_unmap(u64 iova, size_t len);
+int rust_helper_iommu_report_fault(struct iommu_domain *domain, struct device *dev, u64 iova,
+				   bool write);
+
 struct rust_iommu_control_ops {
 	int (*release)(void *cookie);
 	void *cookie;

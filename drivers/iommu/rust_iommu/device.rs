@@ -14,6 +14,7 @@ use iommu_core::{
 };
 use kernel::{
     cpu::nr_cpu_ids,
+    device,
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -24,7 +25,10 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
-use kernel_iommu::shared_word::SharedWord;
+use kernel_iommu::{
+    iommu::fault::FaultReporter,
+    shared_word::SharedWord, //
+};
 
 use crate::{
     family::Words,
@@ -130,6 +134,7 @@ pub(crate) struct Device {
     pub(crate) moving: Pin<KBox<SpinLockIrq<Entries>>>,
     counts: KVVec<Counts>,
     pub(crate) faults: Atomic<u64>,
+    pub(crate) reporter: Pin<KBox<FaultReporter>>,
 }
 
 impl Device {
@@ -139,6 +144,7 @@ impl Device {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(
+        dev: &device::Device,
         id: Sbdf,
         unit: usize,
         rids: KVec<Rid>,
@@ -158,6 +164,7 @@ impl Device {
             moving: KBox::pin_init(new_spinlock_irq!(undo), GFP_KERNEL)?,
             counts,
             faults: Atomic::new(0),
+            reporter: KBox::pin_init(FaultReporter::new(dev), GFP_KERNEL)?,
         })
     }
 

@@ -38,6 +38,7 @@ use kernel_iommu::{
             Span,
             StaticDomain, //
         },
+        fault::FaultReporter,
         group::Group,
         ops::{
             attached,
@@ -264,7 +265,7 @@ impl<F: Family> Driver for Iommu<F> {
             unit.prepare(*rid)?;
         }
         let required = self.required_of_any(&members)?;
-        let device = Device::new(id, unit.index(), rids, required)?;
+        let device = Device::new(dev, id, unit.index(), rids, required)?;
         let data = Arc::new(device, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
         self.devices.lock().push(data, GFP_KERNEL)?;
@@ -273,6 +274,10 @@ impl<F: Family> Driver for Iommu<F> {
 
     fn release_device(&self, _dev: &device::Device, data: &Arc<Device>) {
         self.devices.lock().retain(|d| !Arc::ptr_eq(d, data));
+    }
+
+    fn fault_reporter(data: &Arc<Device>) -> &FaultReporter {
+        &data.reporter
     }
 
     fn probe_finalize(&self, dev: &device::Device, _data: &Arc<Device>) {

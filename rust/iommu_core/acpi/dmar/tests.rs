@@ -253,6 +253,8 @@ fn a_unit_has_the_number_of_its_place_in_the_table() {
     ]);
     let dmar = Dmar::parse(&bytes).unwrap();
     let units = dmar.units_in_order().flatten();
-    let numbers: Vec<_> = units.map(|u| (u.base & 0xf000, dmar.number_of(&u))).collect();
+    let numbers: Vec<_> = units
+        .map(|u| (u.base & 0xf000, dmar.number_of(&u)))
+        .collect();
     assert_eq!(numbers, [(0x1000, 1), (0x3000, 3), (0, 0)]);
 }
