@@ -6,11 +6,13 @@
 #ifndef _LINUX_RUST_IOMMU_H
 #define _LINUX_RUST_IOMMU_H
 
+#include <linux/iommu.h>
 #include <linux/pgtable.h>
 #include <linux/types.h>
 
 struct device;
 struct dma_map_ops;
+struct faux_device;
 struct page;
 struct pci_dev;
 struct scatterlist;
@@ -23,6 +25,33 @@ bool rust_helper_iommu_uses_dma_iommu(struct device *dev);
 u64 rust_helper_iommu_seg_boundary(struct device *dev);
 u32 rust_helper_iommu_max_seg_size(struct device *dev);
 bool rust_helper_iommu_dev_coherent(struct device *dev);
+
+void rust_helper_iommu_trace_map(u64 iova, u64 phys, size_t len);
+void rust_helper_iommu_trace_unmap(u64 iova, size_t len);
+int rust_helper_iommu_report_fault(struct iommu_domain *domain, struct device *dev, u64 iova,
+				   bool write);
+
+struct rust_iommu_control_ops {
+	int (*release)(void *cookie);
+	void *cookie;
+};
+struct faux_device *rust_iommu_control_new(const char *name, struct rust_iommu_control_ops *ops);
+
+/* What a unit shows in /sys/class/iommu; does not change while it is there. */
+struct rust_iommu_unit;
+struct rust_iommu_facts {
+	u64 address;
+	u64 cap;
+	u64 ecap;
+	u64 features[2];
+	u32 version;
+	u32 domains;
+	unsigned int (*domains_used)(struct rust_iommu_unit *unit);
+};
+struct rust_iommu_unit {
+	struct iommu_device core;
+	struct rust_iommu_facts facts;
+};
 
 /* Called with the interrupt's lock held and interrupts off. */
 struct rust_iommu_unit_irq_ops {

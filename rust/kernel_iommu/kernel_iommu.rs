@@ -12,6 +12,8 @@
 pub mod acpi_table;
 #[path = "../kernel/bus_notifier.rs"]
 pub mod bus_notifier;
+#[path = "../kernel/control.rs"]
+pub mod control;
 #[path = "../kernel/hw_pages.rs"]
 pub mod hw_pages;
 #[path = "../kernel/io_unmanaged.rs"]
@@ -45,15 +47,19 @@ pub mod iommu {
     mod callbacks;
     pub(crate) mod coherent;
     pub mod device;
+    mod dma_memory;
     pub mod dma_ops;
     mod dma_table;
     mod domain_box;
     mod domain_timer;
     pub mod driver;
+    pub mod fault;
     pub mod group;
     pub mod ops;
     pub mod own_domain;
     pub mod resv;
     mod sg_list;
     pub mod table;
+    mod trace;
+    pub mod unit_sysfs;
 }

@@ -120,12 +120,19 @@ group_of() {
 	echo "${vm_l##*/}"
 }
 
+# unit_name: the name of the first unit, as /sys/class/iommu and the log have it.
+unit_name() { case $VM_UNIT in amd-vi) echo ivhd0 ;; *) echo dmar0 ;; esac }
+
 # unbind BDF; bind BDF DRIVER
 unbind() { echo "$1" >"/sys/bus/pci/devices/$1/driver/unbind"; }
 bind() {
 	echo "$2" >"/sys/bus/pci/devices/$1/driver_override"
 	echo "$1" >/sys/bus/pci/drivers_probe
 }
+
+# release_units: hands all units back; fails while a translated device has a driver.
+RELEASE=/sys/devices/faux/rust_iommu/release
+release_units() { echo 1 >$RELEASE; }
 
 # nic_of BDF: the network interface of a PCI device.
 nic_of() {

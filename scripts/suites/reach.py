@@ -7,8 +7,8 @@ import tempfile
 
 from .lib import TOP
 
-FAULT = {("rust", "amd-vi"): "rust_iommu: amd-vi0: ", ("c", "amd-vi"): "IO_PAGE_FAULT",
-         ("rust", "vt-d"): "rust_iommu: vt-d0: ", ("c", "vt-d"): "DMAR: [DMA "}
+FAULT = {("rust", "amd-vi"): "rust_iommu: ivhd0: ", ("c", "amd-vi"): "IO_PAGE_FAULT",
+         ("rust", "vt-d"): "rust_iommu: dmar0: ", ("c", "vt-d"): "DMAR: [DMA "}
 TRACE = {"amd-vi": ("amdvi_page_fault", r"guest physical address (0x[0-9a-f]+)"), "vt-d": ("vtd_dmar_fault", r"addr (0x[0-9a-f]+)")}
 
 

@@ -17,6 +17,7 @@ from vm import Machine  # noqa: E402
 
 SUITES = {
     "translate": "translate",
+    "sysfs": "sysfs",
     "groups": "groups",
     "aliases": "aliases",
     "reach": "reach",
@@ -40,7 +41,7 @@ SUITES = {
 MATRIX = {
     "lean": [
         ("amd-vi", "", False, []),
-        ("vt-d", "", False, ["translate", "reach", "oracle", "commands", "io", "life", "binding", "types", "shuffle", "power", "required",
+        ("vt-d", "", False, ["translate", "sysfs", "reach", "oracle", "commands", "io", "life", "binding", "types", "shuffle", "power", "required",
                              "masks", "tables"]),
         ("vt-d", "", True, ["groups", "hotplug"]),
         ("vt-d", "scalable-mode=on", True, ["translate", "reach", "oracle", "commands", "io", "types", "hotplug", "power", "required"]),

@@ -7,11 +7,9 @@ use kernel::{
         Dir,
         File, //
     },
-    error::code::*,
     fmt,
     prelude::*,
-    sync::Arc,
-    uaccess::UserSliceReader, //
+    sync::Arc, //
 };
 
 use crate::{
@@ -24,7 +22,7 @@ type Entry = Pin<KBox<File<Arc<Machine>>>>;
 
 /// The files; gone on drop.
 pub(crate) struct Files {
-    _files: [Entry; 7],
+    _files: [Entry; 6],
     _dir: Dir,
 }
 
@@ -56,10 +54,6 @@ impl Files {
                 GFP_KERNEL,
             )?,
             KBox::pin_init(dir.read_callback_file(c"faults", m(), &faults), GFP_KERNEL)?,
-            KBox::pin_init(
-                dir.read_write_callback_file(c"release", m(), &release_help, &release),
-                GFP_KERNEL,
-            )?,
         ];
         Ok(Self {
             _files: files,
@@ -78,21 +72,4 @@ fn domains(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn faults(m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     m.driver.show_faults(f)
-}
-
-fn release_help(_m: &Arc<Machine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(
-        f,
-        "write 1, with all drivers of translated devices unbound, to hand the units back; then the module can be removed"
-    )
-}
-
-fn release(m: &Arc<Machine>, user: &mut UserSliceReader) -> Result {
-    let byte: u8 = user.read()?;
-    let rest = user.len();
-    user.skip(rest)?;
-    if byte != b'1' {
-        return Err(EINVAL);
-    }
-    m.release()
 }

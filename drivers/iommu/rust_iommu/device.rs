@@ -13,6 +13,7 @@ use iommu_core::{
     }, //
 };
 use kernel::{
+    device,
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -23,6 +24,7 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
+use kernel_iommu::iommu::fault::FaultReporter;
 
 use crate::{
     calls::Calls,
@@ -115,6 +117,7 @@ pub(crate) struct Device {
     /// By our DMA API; the core's are counted in the domain.
     pub(crate) calls: Calls,
     pub(crate) faults: Atomic<u64>,
+    pub(crate) reporter: Pin<KBox<FaultReporter>>,
 }
 
 impl Device {
@@ -124,6 +127,7 @@ impl Device {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(
+        dev: &device::Device,
         id: Sbdf,
         unit: usize,
         rids: KVec<Rid>,
@@ -140,6 +144,7 @@ impl Device {
             moving: KBox::pin_init(new_spinlock_irq!(undo), GFP_KERNEL)?,
             calls: Calls::new()?,
             faults: Atomic::new(0),
+            reporter: KBox::pin_init(FaultReporter::new(dev), GFP_KERNEL)?,
         })
     }
 

@@ -28,7 +28,8 @@ use kernel_iommu::{
             IommuDevice,
             Slot, //
         },
-        resv::Kind, //
+        resv::Kind,
+        unit_sysfs::Attributes, //
     },
     pci_topology::PciDev, //
 };
@@ -81,12 +82,14 @@ pub(crate) struct Shape {
 pub(crate) trait Unit: AsRef<IommuDevice> + Send + Sync + 'static {
     /// Its place among the family's units.
     fn index(&self) -> usize;
-    /// Its name.
+    /// Its name, which the C driver gives it, too.
     fn name(&self) -> &CStr;
     /// Is the function behind it? If several say so, the first is right.
     fn covers(&self, dev: &PciDev) -> bool;
     /// The PCI segment of all functions behind it.
     fn segment(&self) -> u16;
+    /// The PCI function that it is, if it is one.
+    fn function(&self) -> Option<PciDev>;
     /// Is the function the unit itself?
     fn is_at(&self, id: Sbdf) -> bool;
     /// The requester ID that firmware says requests of `id` carry instead.
@@ -174,6 +177,8 @@ pub(crate) trait Family: Send + Sync + Sized + 'static {
     ///
     /// `ENOMEM`.
     fn required(&self, dev: &PciDev, rids: &[Rid]) -> Result<KVec<Required>>;
+    /// What users find of a unit in sysfs.
+    fn attributes(units: &[Arc<Self::Unit>], unit: &Self::Unit) -> Attributes;
     /// Requests the units' interrupts. A unit without one works, but its faults are not seen.
     ///
     /// # Errors

@@ -53,9 +53,14 @@ impl FaultLog {
         self.total.load(Relaxed)
     }
 
+    /// Counts a fault that somebody has dealt with. Any context.
+    pub(crate) fn count(&self) {
+        self.total.fetch_add(1u64, Relaxed);
+    }
+
     /// Records a fault of `unit`. Process context.
     pub(crate) fn record(&self, unit: &str, who: Option<(u16, Rid)>, what: &dyn fmt::Display) {
-        self.total.fetch_add(1u64, Relaxed);
+        self.count();
         match self.limit.ask() {
             Verdict::Drop => return,
             Verdict::Print(dropped) => {

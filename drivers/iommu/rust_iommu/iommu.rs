@@ -186,12 +186,21 @@ impl<F: Family> Iommu<F> {
         }
     }
 
-    /// Counts a fault of the devices that use a requester ID.
-    pub(crate) fn count_fault(&self, unit: usize, rid: Rid) {
+    /// Counts a fault of the devices that use a requester ID, and tells the core what it is about, if that
+    /// is memory: the address, and whether it was to be written. `true`: a handler has dealt with it.
+    pub(crate) fn count_fault(&self, unit: usize, rid: Rid, memory: Option<(u64, bool)>) -> bool {
+        let mut who: Option<Arc<Device>> = None;
         for d in self.devices.lock().iter() {
             if d.unit == unit && d.rids.contains(&rid) {
                 d.faults.fetch_add(1u64, Relaxed);
+                if who.is_none() || d.id.rid == rid {
+                    who = Some(d.clone());
+                }
             }
+        }
+        match (who, memory) {
+            (Some(d), Some((iova, write))) => d.reporter.report(iova, write),
+            _ => false,
         }
     }
 

@@ -24,6 +24,7 @@ use kernel_iommu::{
         Event,
         Listener, //
     },
+    control::Control,
     iommu::{
         group::Group,
         ops::Registration, //
@@ -122,7 +123,10 @@ impl Machine {
         let lines = F::interrupts(&iommu)?;
         let mut registration = Registration::new(module, iommu.clone())?;
         for unit in iommu.units.iter() {
-            registration.add(unit.clone(), unit.name())?;
+            let function = unit.function();
+            let parent = function.as_ref().map(|pdev| pdev.device());
+            let attributes = F::attributes(&iommu.units, unit);
+            registration.add(unit.clone(), parent, unit.name(), attributes)?;
         }
         registration.register()?;
         let live: KBox<dyn Live> = KBox::new(
@@ -142,13 +146,21 @@ impl Machine {
         )
     }
 
+    /// Takes everything apart, at the end of the module or after a failed start.
+    pub(crate) fn shut_down(&self) {
+        drop(self.live.lock().take());
+        self.driver.stop();
+    }
+}
+
+impl Control for Machine {
     /// Hands the units back: every device is released, translation is switched off.
     ///
     /// # Errors
     ///
     /// - `EBUSY`: a translated device has a driver; the log names it.
     /// - `ENODEV`: released already.
-    pub(crate) fn release(&self) -> Result {
+    fn release(&self) -> Result {
         let mut live = self.live.lock();
         if live.is_none() {
             return Err(ENODEV);
@@ -168,12 +180,6 @@ impl Machine {
         self.driver.groups().restore_acs();
         pr_info!("units released; DMA is not translated any more\n");
         Ok(())
-    }
-
-    /// Takes everything apart, at the end of the module or after a failed start.
-    pub(crate) fn shut_down(&self) {
-        drop(self.live.lock().take());
-        self.driver.stop();
     }
 }
 

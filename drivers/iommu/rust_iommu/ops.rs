@@ -38,11 +38,13 @@ use kernel_iommu::{
             Span,
             StaticDomain, //
         },
+        fault::FaultReporter,
         group::Group,
         ops::{
             attached,
             attached_domain,
             Attached,
+            IommuDevice,
             Slot, //
         },
         own_domain,
@@ -266,7 +268,7 @@ impl<F: Family> Driver for Iommu<F> {
             unit.prepare(*rid)?;
         }
         let required = self.required_of_any(&members)?;
-        let device = Device::new(id, unit.index(), rids, required)?;
+        let device = Device::new(dev, id, unit.index(), rids, required)?;
         let data = Arc::new(device, GFP_KERNEL)?;
         let boxed = KBox::new(data.clone(), GFP_KERNEL)?;
         self.devices.lock().push(data, GFP_KERNEL)?;
@@ -275,6 +277,10 @@ impl<F: Family> Driver for Iommu<F> {
 
     fn release_device(&self, _dev: &device::Device, data: &Arc<Device>) {
         self.devices.lock().retain(|d| !Arc::ptr_eq(d, data));
+    }
+
+    fn fault_reporter(data: &Arc<Device>) -> &FaultReporter {
+        &data.reporter
     }
 
     fn probe_finalize(&self, dev: &device::Device, _data: &Arc<Device>) {
@@ -319,6 +325,17 @@ impl<F: Family> Driver for Iommu<F> {
             Capability::CacheCoherency | Capability::DeferredFlush => true,
             Capability::Other => false,
         }
+    }
+
+    fn domains_used(&self, unit: &IommuDevice) -> u32 {
+        let is_it = |u: &&Arc<F::Unit>| core::ptr::eq((***u).as_ref(), unit);
+        let Some(unit) = self.units.iter().find(is_it) else {
+            return 0;
+        };
+        let of_unit = |d: &&Arc<Domain<F>>| d.units() >> unit.index() & 1 != 0;
+        let used = self.domains.lock().iter().filter(of_unit).count();
+        // CAST: domain IDs have 16 bits.
+        used as u32
     }
 
     fn attach_static(

@@ -8,6 +8,7 @@ use kernel::{
 };
 use kernel_iommu::{
     bus_notifier::PciBusNotifier,
+    control::ControlDevice,
     shrinker::Shrinker,
     syscore::PowerNotices, //
 };
@@ -85,6 +86,7 @@ module! {
 /// The loaded module. Fields go in this order: the views first, so that nobody looks at what is
 /// being taken apart; the units are stopped last.
 struct RustIommu {
+    _control: ControlDevice<machine::Machine>,
     _debugfs: debugfs::Files,
     _notifier: Pin<KBox<PciBusNotifier<machine::Machine>>>,
     _power: Pin<KBox<PowerNotices<machine::Machine>>>,
@@ -111,7 +113,9 @@ impl RustIommu {
         let power = KBox::pin_init(PowerNotices::new(machine.clone()), GFP_KERNEL)?;
         let shrinker = Shrinker::new(c"rust_iommu", machine.clone())?;
         let debugfs = debugfs::Files::new(&machine)?;
+        let control = ControlDevice::new(c"rust_iommu", machine.clone())?;
         Ok(Self {
+            _control: control,
             _debugfs: debugfs,
             _notifier: notifier,
             _power: power,

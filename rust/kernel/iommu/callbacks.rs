@@ -125,6 +125,7 @@ pub(super) unsafe extern "C" fn release_device<T: Driver>(dev: *mut bindings::de
         dma_table::uninstall(dev);
         with::<T, _>(dev, (), |driver, device, b| {
             b.set_domain(core::ptr::null_mut());
+            T::fault_reporter(b.data()).attached(core::ptr::null_mut());
             driver.release_device(device, b.data())
         })
     };
@@ -292,6 +293,7 @@ unsafe fn attach_static<T: Driver>(dev: *mut bindings::device, to: StaticDomain)
             from_result(|| {
                 driver.attach_static(b.data(), b.domain(), to)?;
                 b.set_domain(core::ptr::null_mut());
+                T::fault_reporter(b.data()).attached(core::ptr::null_mut());
                 dma_table::uninstall(dev);
                 Ok(0)
             })
@@ -348,6 +350,8 @@ pub(super) unsafe extern "C" fn attach_paging<T: Driver>(
                 let assigned = (*new.raw.get()).type_ & IOMMU_DOMAIN_DMA_API == 0;
                 driver.attach(b.data(), b.domain(), &new.data, assigned)?;
                 b.set_domain(domain.cast());
+                // The core frees a domain only after the device has left it.
+                T::fault_reporter(b.data()).attached(domain);
                 dma_table::uninstall(dev);
                 Ok(0)
             })

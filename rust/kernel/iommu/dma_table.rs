@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The C function table of the DMA API, and its functions: each turns what the API passes into the
-//! driver's own types and calls the [`DmaDriver`]. Memory for coherent buffers comes from here,
-//! addresses from the driver.
+//! driver's own types and calls the [`DmaDriver`].
 //!
 //! C header: [`include/linux/dma-map-ops.h`](srctree/include/linux/dma-map-ops.h)
 
@@ -17,20 +16,20 @@ use kernel::{
         c_ulong,
         c_void, //
     },
-    page::PAGE_SIZE,
-    prelude::*, //
+    page::PAGE_SIZE, //
 };
 
 use super::{
-    coherent,
     device::as_raw,
+    dma_memory::*,
     dma_ops::{
         Direction,
         DmaDriver,
         Request,
         SgList, //
     },
-    ops::DeviceBox, //
+    ops::DeviceBox,
+    trace, //
 };
 
 mod ffi {
@@ -195,7 +194,7 @@ pub(super) const MAPPING_ERROR: u64 = u64::MAX;
 ///
 /// `dev` must be a live device with our table, used by its driver under the rules of the DMA API.
 #[inline(always)]
-unsafe fn with<T: DmaDriver, R>(
+pub(super) unsafe fn with<T: DmaDriver, R>(
     dev: Dev,
     dir: Direction,
     f: impl FnOnce(&T, Request<'_>, &T::Device, &T::Domain) -> R,
@@ -222,6 +221,9 @@ unsafe fn unmap<T: DmaDriver>(dev: Dev, addr: u64, len_bytes: Option<usize>) {
     }
 }
 
+// Each function that has an event asks first whether somebody listens, and leaves everything to another one
+// then: nothing has to be kept for the event where nobody does.
+
 /// # Safety
 ///
 /// For the DMA API for a live device that has this driver's table, under the API's rules.
@@ -232,6 +234,33 @@ pub(super) unsafe extern "C" fn map_phys<T: DmaDriver>(
     dir: Dir,
     _attrs: c_ulong,
 ) -> u64 {
+    // SAFETY: the DMA API's contract.
+    unsafe {
+        match trace::maps() {
+            false => map_one::<T>(dev, phys, size, dir),
+            true => map_traced::<T>(dev, phys, size, dir),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`map_phys`].
+#[cold]
+unsafe fn map_traced<T: DmaDriver>(dev: Dev, phys: u64, size: usize, dir: Dir) -> u64 {
+    // SAFETY: by contract.
+    let addr = unsafe { map_one::<T>(dev, phys, size, dir) };
+    if addr != MAPPING_ERROR {
+        trace::map(addr, phys, size);
+    }
+    addr
+}
+
+/// # Safety
+///
+/// As [`map_phys`].
+#[inline(always)]
+unsafe fn map_one<T: DmaDriver>(dev: Dev, phys: u64, size: usize, dir: Dir) -> u64 {
     let Some(dir) = Direction::from_raw(dir) else {
         return MAPPING_ERROR;
     };
@@ -250,7 +279,7 @@ pub(super) unsafe extern "C" fn map_phys<T: DmaDriver>(
 /// # Safety
 ///
 /// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn unmap_phys<T: DmaDriver>(
+pub(super) unsafe extern "C" fn unmap_phys<T: DmaDriver>(
     dev: Dev,
     addr: u64,
     size: usize,
@@ -258,6 +287,21 @@ unsafe extern "C" fn unmap_phys<T: DmaDriver>(
     _attrs: c_ulong,
 ) {
     // SAFETY: the DMA API's contract.
+    unsafe {
+        match trace::unmaps() {
+            false => unmap::<T>(dev, addr, Some(size)),
+            true => unmap_traced::<T>(dev, addr, size),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`unmap_phys`].
+#[cold]
+unsafe fn unmap_traced<T: DmaDriver>(dev: Dev, addr: u64, size: usize) {
+    trace::unmap(addr, size);
+    // SAFETY: by contract.
     unsafe { unmap::<T>(dev, addr, Some(size)) }
 }
 
@@ -271,6 +315,34 @@ pub(super) unsafe extern "C" fn map_sg<T: DmaDriver>(
     dir: Dir,
     _attrs: c_ulong,
 ) -> c_int {
+    // SAFETY: the DMA API's contract.
+    unsafe {
+        match trace::maps() {
+            false => map_list::<T>(dev, sg, nents, dir),
+            true => map_list_traced::<T>(dev, sg, nents, dir),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`map_sg`].
+#[cold]
+unsafe fn map_list_traced<T: DmaDriver>(dev: Dev, sg: Sg, nents: c_int, dir: Dir) -> c_int {
+    // SAFETY: by contract.
+    let mapped = unsafe { map_list::<T>(dev, sg, nents, dir) };
+    if mapped > 0 {
+        // SAFETY: the caller passes a list of `nents` entries, which is mapped now.
+        trace::map_list(&unsafe { SgList::new(sg, usize::try_from(nents).unwrap_or(0)) });
+    }
+    mapped
+}
+
+/// # Safety
+///
+/// As [`map_sg`].
+#[inline(always)]
+unsafe fn map_list<T: DmaDriver>(dev: Dev, sg: Sg, nents: c_int, dir: Dir) -> c_int {
     let (Some(dir), Ok(entries)) = (Direction::from_raw(dir), usize::try_from(nents)) else {
         return EINVAL.to_errno();
     };
@@ -301,138 +373,37 @@ unsafe extern "C" fn unmap_sg<T: DmaDriver>(
     _dir: Dir,
     _attrs: c_ulong,
 ) {
+    // SAFETY: the DMA API's contract.
+    unsafe {
+        match trace::unmaps() {
+            false => unmap_list::<T>(dev, sg, nents),
+            true => unmap_list_traced::<T>(dev, sg, nents),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`unmap_sg`].
+#[cold]
+unsafe fn unmap_list_traced<T: DmaDriver>(dev: Dev, sg: Sg, nents: c_int) {
+    // SAFETY: the caller passes the list it has mapped.
+    trace::unmap_list(&unsafe { SgList::new(sg, usize::try_from(nents).unwrap_or(0)) });
+    // SAFETY: by contract.
+    unsafe { unmap_list::<T>(dev, sg, nents) }
+}
+
+/// # Safety
+///
+/// As [`unmap_sg`].
+#[inline(always)]
+unsafe fn unmap_list<T: DmaDriver>(dev: Dev, sg: Sg, nents: c_int) {
     // SAFETY: the caller passes the list it has mapped.
     let list = unsafe { SgList::new(sg, usize::try_from(nents).unwrap_or(0)) };
     if let Some(start) = list.mapped_at() {
         // SAFETY: the DMA API's contract.
         unsafe { unmap::<T>(dev, start, None) };
     }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-pub(super) unsafe extern "C" fn alloc<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    handle: *mut u64,
-    gfp: bindings::gfp_t,
-    _attrs: c_ulong,
-) -> *mut c_void {
-    // SAFETY: the DMA API's contract.
-    let made = unsafe {
-        with::<T, _>(
-            dev,
-            Direction::COHERENT_BOTH,
-            |driver, req, data, domain| {
-                let buf = coherent::Buffer::new(size, gfp)?;
-                let addr = match buf.contiguous() {
-                    Some(phys) => driver.dma_map(req, data, domain, phys, size)?,
-                    None => driver.dma_map_pages(req, data, domain, &buf.page_addresses()?)?,
-                };
-                Ok::<_, Error>((buf.into_raw(), addr))
-            },
-        )
-    };
-    match made {
-        Some(Ok((virt, addr))) => {
-            // SAFETY: the caller passes a valid place for the address.
-            unsafe { *handle = addr };
-            virt
-        }
-        _ => core::ptr::null_mut(),
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn free<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    virt: *mut c_void,
-    addr: u64,
-    _attrs: c_ulong,
-) {
-    // SAFETY: the DMA API's contract.
-    unsafe { unmap_phys::<T>(dev, addr, size, Dir::DMA_BIDIRECTIONAL, 0) };
-    // SAFETY: the buffer was made by `alloc` with this size and is freed once.
-    drop(unsafe { coherent::Buffer::from_raw(virt, size) });
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-pub(super) unsafe extern "C" fn alloc_pages<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    handle: *mut u64,
-    dir: Dir,
-    gfp: bindings::gfp_t,
-) -> Page {
-    let order = coherent::order_of(size);
-    // SAFETY: an FFI call without requirements.
-    let page = unsafe { bindings::alloc_pages(gfp, order) };
-    if page.is_null() {
-        return page;
-    }
-    // SAFETY: the page was just allocated; the mapping follows the DMA API's contract.
-    let addr = unsafe { map_phys::<T>(dev, coherent::page_phys(page), size, dir, 0) };
-    if addr == MAPPING_ERROR {
-        // SAFETY: undoes the allocation.
-        unsafe { bindings::__free_pages(page, order) };
-        return core::ptr::null_mut();
-    }
-    // SAFETY: the caller passes a valid place for the address.
-    unsafe { *handle = addr };
-    page
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn free_pages<T: DmaDriver>(
-    dev: Dev,
-    size: usize,
-    page: Page,
-    addr: u64,
-    dir: Dir,
-) {
-    // SAFETY: the DMA API's contract; the pages came from `alloc_pages` with this size.
-    unsafe {
-        unmap_phys::<T>(dev, addr, size, dir, 0);
-        bindings::__free_pages(page, coherent::order_of(size));
-    }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn mmap(
-    _dev: Dev,
-    vma: *mut bindings::vm_area_struct,
-    virt: *mut c_void,
-    _addr: u64,
-    size: usize,
-    _attrs: c_ulong,
-) -> c_int {
-    // SAFETY: the buffer was made by `alloc` with this size; `vma` is the caller's.
-    unsafe { coherent::map_to_user(vma, virt, size) }
-}
-
-/// # Safety
-///
-/// For the DMA API for a live device that has this driver's table, under the API's rules.
-unsafe extern "C" fn get_sgtable(
-    _dev: Dev,
-    table: *mut bindings::sg_table,
-    virt: *mut c_void,
-    _addr: u64,
-    size: usize,
-    _attrs: c_ulong,
-) -> c_int {
-    // SAFETY: the buffer was made by `alloc` with this size; `table` is the caller's.
-    unsafe { coherent::fill_sg_table(table, virt, size) }
 }
 
 /// # Safety

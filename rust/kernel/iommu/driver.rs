@@ -15,6 +15,7 @@ use kernel::{
 use super::super::hw_pages::Gfp;
 use super::{
     domain_timer::DomainTimer,
+    fault::FaultReporter,
     group::Group,
     ops::{
         IommuDevice,
@@ -104,6 +105,8 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn probe_device(&self, dev: &Device, unit: &Self::Unit) -> Result<KBox<Self::Device>>;
     /// The device goes away; its entry is on the release domain already.
     fn release_device(&self, dev: &Device, data: &Self::Device);
+    /// Where the device's faults go.
+    fn fault_reporter(data: &Self::Device) -> &FaultReporter;
     /// The default domain is attached.
     fn probe_finalize(&self, dev: &Device, data: &Self::Device);
     /// The group of a device. May sleep.
@@ -114,6 +117,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn resv_regions(&self, data: &Self::Device, list: &mut ResvRegions<'_>);
     /// Answers a capability question.
     fn capable(&self, data: &Self::Device, cap: Capability) -> bool;
+
+    /// Domains that devices behind the unit are attached to. May sleep.
+    fn domains_used(&self, unit: &IommuDevice) -> u32;
 
     /// Attaches one of the static domains. Must not fail for lack of resources. May sleep.
     fn attach_static(

@@ -27,6 +27,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
@@ -45,8 +46,13 @@ use super::{
     },
     dma_ops::DmaDriver,
     domain_box::DomainBox,
-    driver::Driver, //
+    driver::Driver,
+    unit_sysfs::{
+        Attributes,
+        Facts, //
+    }, //
 };
+
 /// Where the callbacks of a driver find it: a static of the driver.
 pub struct Slot<T: Driver>(Atomic<*mut T>);
 
@@ -73,10 +79,15 @@ impl<T: Driver> Default for Slot<T> {
 }
 
 /// The core's view of a unit, embedded in the driver's own.
+///
+/// Begins with a `struct rust_iommu_unit`.
 #[pin_data]
+#[repr(C)]
 pub struct IommuDevice {
     #[pin]
     pub(super) raw: Opaque<bindings::iommu_device>,
+    #[pin]
+    facts: Opaque<Facts>,
     in_sysfs: Atomic<bool>,
     registered: Atomic<bool>,
 }
@@ -91,6 +102,7 @@ impl IommuDevice {
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             raw <- Opaque::zeroed(),
+            facts <- Opaque::uninit(),
             in_sysfs: Atomic::new(false),
             registered: Atomic::new(false),
         })
@@ -314,25 +326,37 @@ impl<T: DmaDriver> Registration<T> {
         &self.driver
     }
 
-    /// Makes the unit visible in `/sys/class/iommu`. Every unit has to be before one is registered.
+    /// Makes the unit visible in `/sys/class/iommu`, below the device that it is, if it is one. Every unit
+    /// has to be before one is registered.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` or what the driver core returns.
-    pub fn add(&mut self, unit: Arc<T::Unit>, name: &CStr) -> Result {
+    /// `EEXIST`: it is there already. `ENOMEM` or what the driver core returns.
+    pub fn add(
+        &mut self,
+        unit: Arc<T::Unit>,
+        parent: Option<&Device>,
+        name: &CStr,
+        attributes: Attributes,
+    ) -> Result {
         self.units.reserve(1, GFP_KERNEL)?;
         let dev: &IommuDevice = (*unit).as_ref();
-        // SAFETY: the object is zeroed and pinned inside the unit; the format takes one string.
+        if dev.in_sysfs.xchg(true, Full) {
+            return Err(EEXIST);
+        }
+        // SAFETY: whoever sets `in_sysfs` has the facts for himself until they are in sysfs; the object is
+        // zeroed and pinned inside the unit; the format takes one string.
         to_result(unsafe {
+            dev.facts.get().write(Facts::of::<T>(attributes));
             bindings::iommu_device_sysfs_add(
                 dev.raw.get(),
-                core::ptr::null_mut(),
-                core::ptr::null_mut(),
+                parent.map_or(core::ptr::null_mut(), as_raw),
+                attributes.groups(),
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
             )
-        })?;
-        dev.in_sysfs.store(true, Relaxed);
+        })
+        .inspect_err(|_| dev.in_sysfs.store(false, Relaxed))?;
         self.units.push(unit, GFP_KERNEL)?;
         Ok(())
     }
@@ -392,7 +416,7 @@ impl<T: Driver> Registration<T> {
     pub fn unregister(&self) {
         for unit in &self.units {
             let dev: &IommuDevice = (**unit).as_ref();
-            if dev.registered.xchg(false, kernel::sync::atomic::Full) {
+            if dev.registered.xchg(false, Full) {
                 // SAFETY: it is registered.
                 unsafe { bindings::iommu_device_unregister(dev.raw.get()) };
             }
@@ -405,7 +429,7 @@ impl<T: Driver> Drop for Registration<T> {
         self.unregister();
         for unit in &self.units {
             let dev: &IommuDevice = (**unit).as_ref();
-            if dev.in_sysfs.xchg(false, kernel::sync::atomic::Full) {
+            if dev.in_sysfs.xchg(false, Full) {
                 // SAFETY: it was added to sysfs and is no longer registered.
                 unsafe { bindings::iommu_device_sysfs_remove(dev.raw.get()) };
             }

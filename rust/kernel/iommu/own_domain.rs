@@ -37,6 +37,7 @@ use super::{
         as_raw,
         dma_limit, //
     },
+    dma_memory,
     dma_ops::DmaDriver,
     dma_table::{
         self,
@@ -217,7 +218,7 @@ unsafe extern "C" fn alloc<T: DmaDriver>(
     // SAFETY: the DMA API's contract.
     unsafe {
         if first::<T>(dev) {
-            dma_table::alloc::<T>(dev, size, handle, gfp, attrs)
+            dma_memory::alloc::<T>(dev, size, handle, gfp, attrs)
         } else {
             null_mut()
         }
@@ -237,7 +238,7 @@ unsafe extern "C" fn alloc_pages<T: DmaDriver>(
     // SAFETY: the DMA API's contract.
     unsafe {
         if first::<T>(dev) {
-            dma_table::alloc_pages::<T>(dev, size, handle, dir, gfp)
+            dma_memory::alloc_pages::<T>(dev, size, handle, dir, gfp)
         } else {
             null_mut()
         }

@@ -61,6 +61,17 @@ impl SgEntry<'_> {
         unsafe { (*self.sg).length }
     }
 
+    /// Address and bytes of the segment that is stored here.
+    fn mapped(self) -> (u64, u32) {
+        // SAFETY: a live entry.
+        unsafe {
+            #[cfg(CONFIG_NEED_SG_DMA_LENGTH)]
+            return ((*self.sg).dma_address, (*self.sg).dma_length);
+            #[cfg(not(CONFIG_NEED_SG_DMA_LENGTH))]
+            return ((*self.sg).dma_address, (*self.sg).length);
+        }
+    }
+
     /// Physical address of the first byte's page.
     #[inline]
     pub fn page_phys(self, pages: &PageArray) -> u64 {
@@ -153,6 +164,33 @@ impl<'a> SgList<'a> {
             // SAFETY: a live entry that the DMA API call owns.
             unsafe { (*entry.sg).dma_address += addr };
         }
+    }
+
+    /// Calls `f` for each entry of a list that is mapped: its DMA address, its physical address, its bytes.
+    pub(super) fn for_each_mapped(&self, mut f: impl FnMut(u64, u64, u32)) {
+        let pages = PageArray::new();
+        let mut segments = self.iter();
+        let (mut iova, mut left) = (0, 0);
+        for e in self.iter() {
+            if left == 0 {
+                let Some(segment) = segments.next() else {
+                    return;
+                };
+                (iova, left) = segment.mapped();
+            }
+            let len = e.len_bytes();
+            f(iova, e.page_phys(&pages) + e.offset(), len);
+            iova += u64::from(len);
+            left = left.saturating_sub(len);
+        }
+    }
+
+    /// Where a list that is mapped begins and ends; [`None`] for an empty one.
+    pub(super) fn mapped_range(&self) -> Option<(u64, u64)> {
+        let start = self.mapped_at()?;
+        let segments = self.iter().map(SgEntry::mapped);
+        let last = segments.take_while(|(_, len)| *len != 0).last()?;
+        Some((start, last.0 + u64::from(last.1)))
     }
 
     /// The DMA address of a list that is mapped.

@@ -62,8 +62,8 @@ class Bench:
                   'g=/sys/kernel/iommu_groups/$(group_of "$b")/type\nold=$(cat "$g")\n'
                   'map_benchmark write attach "$g" identity "$old" identity "$old" identity "$old" identity "$old" || exit 1\n')
         if peer.driver == "rust":
-            script += ('echo 1 >/sys/kernel/debug/rust_iommu/release && rmmod rust_iommu && map_benchmark module '
-                       f'"$(find /lib/modules -name rust_iommu.ko)" dma={peer.dma} /sys/kernel/debug/rust_iommu/release || exit 1\n')
+            script += ('release_units && rmmod rust_iommu && map_benchmark module '
+                       f'"$(find /lib/modules -name rust_iommu.ko)" dma={peer.dma} "$RELEASE" || exit 1\n')
         c = self.config(unit, peer) | {"modules": [], "tools": [os.path.join(TOP, "tools/testing/selftests/iommu/map_benchmark.c")]}
         r = Machine(script=script, icount=True, **c).run()
         self.take(unit, peer, r.output)

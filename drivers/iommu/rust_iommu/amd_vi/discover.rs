@@ -20,8 +20,7 @@ use kernel::{
 use kernel_iommu::{
     acpi_table::AcpiTable,
     hw_pages::memory_is_encrypted,
-    irq_line::MsiLine,
-    pci_topology::PciDev, //
+    irq_line::MsiLine, //
 };
 
 use super::{
@@ -69,7 +68,7 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
         required: required_regions(&ivrs)?,
     };
     let mut units = KVec::new();
-    for ivhd in ivrs.units() {
+    for (number, ivhd) in ivrs.units().enumerate() {
         let ivhd = match ivhd {
             Ok(ivhd) => ivhd,
             Err(e) => {
@@ -81,7 +80,7 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
             pr_err!("more than {} units; the rest is left alone\n", MAX_UNITS);
             break;
         }
-        match bring_up(units.len(), &ivhd, &family) {
+        match bring_up(units.len(), number, &ivhd, &family) {
             Ok(unit) => units.push(unit, GFP_KERNEL)?,
             Err(e) if e == EBUSY => {
                 pr_err!("the C driver owns the IOMMU; boot with amd_iommu=off to use this one\n");
@@ -116,19 +115,16 @@ pub(crate) fn find(params: params::Params) -> Result<Arc<Iommu<AmdVi>>> {
 pub(super) fn interrupts(driver: &Arc<Iommu<AmdVi>>) -> Result<Lines> {
     let mut lines = KVec::new();
     for unit in driver.units.iter() {
-        let id = unit.id;
-        let line = PciDev::find(id.segment, id.rid.bus(), id.rid.devfn())
-            .ok_or(ENODEV)
-            .and_then(|pdev| {
-                let handler = Arc::new(
-                    Events {
-                        driver: driver.clone(),
-                        unit: unit.clone(),
-                    },
-                    GFP_KERNEL,
-                )?;
-                MsiLine::new(pdev, c"rust_iommu", handler)
-            });
+        let line = unit.function().ok_or(ENODEV).and_then(|pdev| {
+            let handler = Arc::new(
+                Events {
+                    driver: driver.clone(),
+                    unit: unit.clone(),
+                },
+                GFP_KERNEL,
+            )?;
+            MsiLine::new(pdev, c"rust_iommu", handler)
+        });
         match line {
             Ok(line) => lines.push(line, GFP_KERNEL)?,
             Err(e) => pr_warn!(
@@ -175,9 +171,9 @@ fn required_regions(ivrs: &Ivrs<'_>) -> Result<KVec<(u16, Users, Required)>> {
 }
 
 /// Builds, fills and starts one unit.
-fn bring_up(index: usize, ivhd: &Ivhd<'_>, family: &AmdVi) -> Result<Arc<Unit>> {
+fn bring_up(index: usize, number: usize, ivhd: &Ivhd<'_>, family: &AmdVi) -> Result<Arc<Unit>> {
     let found = hardware::find(ivhd)?;
-    let unit = Arc::pin_init(Unit::new(index, ivhd, found), GFP_KERNEL)?;
+    let unit = Arc::pin_init(Unit::new(index, number, ivhd, found), GFP_KERNEL)?;
     for range in unit.ranges.iter() {
         for rid in range.first.0..=range.last.0 {
             unit.preset(Rid(rid), &Target::Blocked)?;

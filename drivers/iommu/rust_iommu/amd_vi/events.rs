@@ -77,8 +77,12 @@ impl Events {
     fn report(&self, event: &Event) {
         let segment = self.unit.id.segment;
         let who = event.requester().map(|rid| (segment, rid));
-        if let Some((_, rid)) = who {
-            self.driver.count_fault(self.unit.index, rid);
+        let memory = match event {
+            Event::IoPageFault(f) if !f.flags.interrupt() => Some((f.address.0, f.flags.write())),
+            _ => None,
+        };
+        if who.is_some_and(|(_, rid)| self.driver.count_fault(self.unit.index, rid, memory)) {
+            return self.unit.faults.count();
         }
         self.unit.faults.record(self.unit.text(), who, &Show(event));
     }

@@ -57,6 +57,8 @@ const BORROWED: [usize; 5] = [
 /// The hardware of a unit: its registers, and what they were before us. Stops on drop.
 pub(super) struct Hardware {
     pub(super) regs: Regs,
+    /// The header of the unit's capability, if it can be read.
+    pub(super) header: Option<u32>,
     control: u64,
     borrowed: [u64; BORROWED.len()],
     enabled: Atomic<bool>,
@@ -236,13 +238,14 @@ pub(super) fn find(ivhd: &Ivhd<'_>) -> Result<Found> {
         return Err(ENODEV);
     }
     let (bus, devfn) = (ivhd.unit.rid.bus(), ivhd.unit.rid.devfn());
-    let np_cache = PciDev::find(ivhd.unit.segment, bus, devfn)
-        .and_then(|dev| dev.read_config(ivhd.capability))
-        // A unit whose function cannot be read is treated as one that caches: slower, never wrong.
-        .is_none_or(|header| header & CAP_NP_CACHE != 0);
+    let header = PciDev::find(ivhd.unit.segment, bus, devfn)
+        .and_then(|dev| dev.read_config(ivhd.capability));
+    // A unit whose function cannot be read is treated as one that caches: slower, never wrong.
+    let np_cache = header.is_none_or(|header| header & CAP_NP_CACHE != 0);
     Ok(Found {
         hw: Hardware {
             regs,
+            header,
             control,
             borrowed,
             enabled: Atomic::new(false),

@@ -20,7 +20,8 @@ use kernel::{
 use kernel_iommu::{
     iommu::{
         ops::Slot,
-        resv::Kind, //
+        resv::Kind,
+        unit_sysfs::Attributes, //
     },
     pci_topology::PciDev, //
 };
@@ -72,6 +73,17 @@ impl Family for AmdVi {
             }
         }
         Ok(list)
+    }
+
+    /// The features are those of all units, as the C driver uses them.
+    fn attributes(units: &[Arc<unit::Unit>], unit: &unit::Unit) -> Attributes {
+        let all = units.iter().fold([u64::MAX; 2], |[a, b], u| {
+            [a & u.features.efr, b & u.features.efr2]
+        });
+        Attributes::AmdVi {
+            cap: unit.hw.header.unwrap_or(0),
+            features: all,
+        }
     }
 
     fn interrupts(iommu: &Arc<Iommu<Self>>) -> Result<Self::Lines> {

@@ -130,14 +130,20 @@ impl AsRef<IommuDevice> for Unit {
 }
 
 impl Unit {
-    /// Builds a unit's tables in memory. Hardware is not touched yet.
+    /// Builds a unit's tables in memory. Hardware is not touched yet. `number` is its place among those that
+    /// firmware describes.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(index: usize, ivhd: &Ivhd<'_>, found: Found) -> impl PinInit<Self, Error> {
+    pub(super) fn new(
+        index: usize,
+        number: usize,
+        ivhd: &Ivhd<'_>,
+        found: Found,
+    ) -> impl PinInit<Self, Error> {
         let (id, flags) = (ivhd.unit, ivhd.flags);
-        let name = CString::try_from_fmt(fmt!("amd-vi{}", index));
+        let name = CString::try_from_fmt(fmt!("ivhd{}", number));
         let ranges = ranges_of(ivhd);
         try_pin_init!(Self {
             hw: found.hw,
@@ -373,6 +379,10 @@ impl family::Unit for Unit {
 
     fn segment(&self) -> u16 {
         self.id.segment
+    }
+
+    fn function(&self) -> Option<PciDev> {
+        PciDev::find(self.id.segment, self.id.rid.bus(), self.id.rid.devfn())
     }
 
     fn is_at(&self, id: Sbdf) -> bool {

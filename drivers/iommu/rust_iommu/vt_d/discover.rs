@@ -111,7 +111,7 @@ fn units(dmar: &Dmar<'_>) -> Result<KVec<Arc<Unit>>> {
             break;
         }
         let lost = lost(dmar, &built, &drhd)?;
-        match build(units.len(), &drhd, lost) {
+        match build(units.len(), dmar.number_of(&drhd), &drhd, lost) {
             Ok(unit) => {
                 units.push(unit, GFP_KERNEL)?;
                 built.push(drhd.offset, GFP_KERNEL)?;
@@ -156,7 +156,12 @@ fn lost(dmar: &Dmar<'_>, built: &[usize], rest: &Drhd<'_>) -> Result<KVec<OwnedS
     Ok(lost)
 }
 
-fn build(index: usize, drhd: &Drhd<'_>, lost: KVec<OwnedScopes>) -> Result<Arc<Unit>> {
+fn build(
+    index: usize,
+    number: usize,
+    drhd: &Drhd<'_>,
+    lost: KVec<OwnedScopes>,
+) -> Result<Arc<Unit>> {
     for error in drhd.scopes().filter_map(|s| s.err()) {
         pr_warn!("{}; what it names is not known\n", Show(error));
     }
@@ -169,7 +174,7 @@ fn build(index: usize, drhd: &Drhd<'_>, lost: KVec<OwnedScopes>) -> Result<Arc<U
         return Err(ENODEV);
     }
     let hw = Hardware::find(drhd)?;
-    Arc::pin_init(Unit::new(index, drhd, lost, hw), GFP_KERNEL)
+    Arc::pin_init(Unit::new(index, number, drhd, lost, hw), GFP_KERNEL)
 }
 
 /// Starts the units. If one does not start, all are as they were found.

@@ -40,7 +40,11 @@ impl<F: VtdFormat> Handler for Faults<F> {
                     continue;
                 };
                 seen = true;
-                self.iommu.count_fault(unit.index(), fault.rid);
+                let memory = (!fault.is_interrupt()).then_some((fault.address, !fault.read));
+                if self.iommu.count_fault(unit.index(), fault.rid, memory) {
+                    unit.faults().count();
+                    continue;
+                }
                 let who = Some((unit.segment, fault.rid));
                 unit.faults().record(unit.text(), who, &Show(fault));
             }

@@ -68,6 +68,9 @@ struct Before {
 /// The hardware of a unit. Stops on drop.
 pub(super) struct Hardware {
     regs: IoUnmanaged<{ regs::MMIO_LEN }>,
+    pub(super) version: u32,
+    /// CAP and ECAP as read.
+    pub(super) words: [u64; 2],
     pub(super) caps: Capabilities,
     before: Before,
     /// The unit reads our tables.
@@ -191,6 +194,8 @@ impl Hardware {
         };
         Ok(Self {
             regs: mmio,
+            version,
+            words: [cap, ecap],
             caps,
             before,
             enabled: Atomic::new(false),

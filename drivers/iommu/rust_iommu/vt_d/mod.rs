@@ -27,7 +27,8 @@ use kernel::{
 use kernel_iommu::{
     iommu::{
         ops::Slot,
-        resv::Kind, //
+        resv::Kind,
+        unit_sysfs::Attributes, //
     },
     pci_topology::PciDev, //
 };
@@ -119,6 +120,17 @@ impl<F: VtdFormat> Family for VtD<F> {
             }
         }
         Ok(list)
+    }
+
+    fn attributes(_units: &[Arc<unit::Unit>], unit: &unit::Unit) -> Attributes {
+        let [cap, ecap] = unit.hw.words;
+        Attributes::VtD {
+            version: unit.hw.version,
+            address: unit.hw.phys(),
+            cap,
+            ecap,
+            domains: unit.hw.caps.nr_domains,
+        }
     }
 
     fn interrupts(iommu: &Arc<Iommu<Self>>) -> Result<Self::Lines> {

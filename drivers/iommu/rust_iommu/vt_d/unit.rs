@@ -113,7 +113,8 @@ impl AsRef<IommuDevice> for Unit {
 }
 
 impl Unit {
-    /// Builds a unit's tables in memory. Hardware is not touched yet. `lost` is what is behind other
+    /// Builds a unit's tables in memory. Hardware is not touched yet. `number` is its place in firmware's
+    /// table; `lost` is what is behind other
     /// units, although none that is driven names it.
     ///
     /// # Errors
@@ -121,13 +122,14 @@ impl Unit {
     /// `ENOMEM`.
     pub(super) fn new(
         index: usize,
+        number: usize,
         drhd: &Drhd<'_>,
         lost: KVec<OwnedScopes>,
         hw: Hardware,
     ) -> impl PinInit<Self, Error> + use<> {
         let (segment, takes_rest) = (drhd.segment, drhd.takes_rest);
         let scopes = OwnedScopes::copy(&drhd.scopes());
-        let name = CString::try_from_fmt(fmt!("vt-d{}", index));
+        let name = CString::try_from_fmt(fmt!("dmar{}", number));
         let caps = hw.caps;
         let layout = Layout {
             scalable: caps.mode().is_scalable(),
@@ -334,6 +336,10 @@ impl family::Unit for Unit {
 
     fn segment(&self) -> u16 {
         self.segment
+    }
+
+    fn function(&self) -> Option<PciDev> {
+        None
     }
 
     fn is_at(&self, _id: Sbdf) -> bool {

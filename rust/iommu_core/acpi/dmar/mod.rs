@@ -316,6 +316,24 @@ impl<'a> Dmar<'a> {
         Iterator::chain(named, self.units().filter(takes_rest))
     }
 
+    /// The number by which the kernel calls a unit: its place among all that the table describes, driven or
+    /// not. A unit that is described again counts once.
+    ///
+    /// Source: srctree/drivers/iommu/intel/dmar.c, `dmar_parse_one_drhd`, `alloc_iommu`.
+    pub fn number_of(&self, unit: &Drhd<'a>) -> usize {
+        let drhds = |before: usize| {
+            let table = *self;
+            table.structures().filter_map(move |s| match s {
+                Ok(Structure::Drhd(d)) if d.offset < before => Some(d),
+                _ => None,
+            })
+        };
+        let is_new = |d: &Drhd<'a>| {
+            !drhds(d.offset).any(|other| other.segment == d.segment && other.base == d.base)
+        };
+        drhds(unit.offset).filter(is_new).count()
+    }
+
     /// Compares a unit with those before it.
     fn check(&self, unit: Drhd<'a>) -> Result<Drhd<'a>, Error> {
         let (offset, base) = (unit.offset, unit.base);

@@ -239,3 +239,22 @@ fn each_device_is_behind_the_unit_that_names_it_or_the_one_with_the_rest() {
     assert_eq!(unit_of(2, &[display]), None);
     assert_eq!(dmar.units_in_order().filter(Result::is_err).count(), 1);
 }
+
+#[test]
+fn a_unit_has_the_number_of_its_place_in_the_table() {
+    let bytes = table(&[
+        drhd(1, 0xfed9_0000, &[]),
+        rmrr(0x1000, 0x1fff, NIC),
+        drhd(0, 0xfed9_1000, NIC),
+        // Described again: the same unit. Without devices: not driven, but there.
+        drhd(0, 0xfed9_1000, NIC),
+        drhd(0, 0xfed9_2000, &[]),
+        drhd(0, 0xfed9_3000, NIC),
+    ]);
+    let dmar = Dmar::parse(&bytes).unwrap();
+    let units = dmar.units_in_order().flatten();
+    let numbers: Vec<_> = units
+        .map(|u| (u.base & 0xf000, dmar.number_of(&u)))
+        .collect();
+    assert_eq!(numbers, [(0x1000, 1), (0x3000, 3), (0, 0)]);
+}

@@ -17,6 +17,6 @@ insmod "$KO" acs=on || fatal "no module"
 eq "on: SV, RR, CR, UF" 29 "$(word $((at + 6)))"
 check "a line says so" sh -c "dmesg | grep -q '0000:00:10.0: ACS switched on'"
 eq "the disk is alone" pci-$nvme "$(cat "/sys/kernel/iommu_groups/$(group_of $nvme)/name")"
-echo 1 >/sys/kernel/debug/rust_iommu/release
+release_units
 eq "off again with the unit" 0 "$(word $((at + 6)))"
 plan

@@ -16,7 +16,7 @@ eq "one line says that commands are not completed" 1 "$(dmesg | grep -c 'does no
 check "debugfs says so" grep -q "commands: broken" /sys/kernel/debug/rust_iommu/units
 check "the addresses are kept back" sh -c "dmesg | grep -q 'could not be invalidated are not used again'"
 check "the driver can be unbound" unbind "$nvme"
-check "the unit can be released" sh -c 'echo 1 >/sys/kernel/debug/rust_iommu/release'
+check "the unit can be released" release_units
 check "and the module removed" rmmod rust_iommu
 bind "$nvme" nvme
 check "the disk is back" wait_for /dev/nvme0n1 60

@@ -3,11 +3,12 @@
 # shellcheck shell=sh
 dev=$(bdf_of 1b36:0005)
 fire() { iommu_testdev -q "$dev" 0x6db6d000 auto "$1"; }
-faults() { sed -n "s/^${VM_UNIT}0: \([0-9]*\) faults.*/\1/p" /sys/kernel/debug/rust_iommu/faults; }
-lines() { dmesg | grep -c "rust_iommu: ${VM_UNIT}0: .*blocked"; }
+unit=$(unit_name)
+faults() { sed -n "s/^$unit: \([0-9]*\) faults.*/\1/p" /sys/kernel/debug/rust_iommu/faults; }
+lines() { dmesg | grep -c "rust_iommu: $unit: .*blocked"; }
 more_than() { [ "$(faults)" -gt "$1" ]; }
 eq "one is blocked" "write blocked" "$(fire 4)"
-check "it has a line" wait_until 5 sh -c "dmesg | grep -q 'rust_iommu: ${VM_UNIT}0: .*blocked'"
+check "it has a line" wait_until 5 sh -c "dmesg | grep -q 'rust_iommu: $unit: .*blocked'"
 before=$(faults)
 # A page is 1024 faults, more than the log of AMD-Vi holds: each burst overflows it. VT-d has few
 # records and keeps one fault of a device at a time.

@@ -56,7 +56,7 @@ static int load(void)
 
 static void unload(void)
 {
-	must_write("/sys/kernel/debug/rust_iommu/release", "1");
+	must_write("/sys/devices/faux/rust_iommu/release", "1");
 	if (syscall(SYS_delete_module, "rust_iommu", O_NONBLOCK))
 		ksft_exit_fail_perror("removing rust_iommu");
 }

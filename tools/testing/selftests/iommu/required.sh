@@ -26,7 +26,7 @@ check_not "user space does not get it" vfio_claim $dev true
 check "the log says why" sh -c "dmesg | grep -qi '1:1 IOMMU mapping'"
 unbind $dev
 unbind $sibling
-check "release" sh -c "echo 1 >$DEBUG/release"
+check "release" release_units
 sleep 0.3
 kill $one
 wait $one

@@ -24,6 +24,6 @@ check "I/O translated" dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=dir
 eq "an illegal DMA is blocked" "write blocked" "$(iommu_testdev -q "$(bdf_of 1b36:0005)" gpa auto 4)"
 check "and logged" wait_until 5 sh -c "dmesg | grep -q '$NAME: .*blocked'"
 unbind "$nvme"
-check "release" sh -c 'echo 1 >/sys/kernel/debug/rust_iommu/release'
+check "release" release_units
 eq "it is disabled then" 0 "$(enabled)"
 plan
