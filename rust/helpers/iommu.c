@@ -151,19 +151,25 @@ unsigned long rust_helper_iommu_first_page(void)
 	return IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) ? (unsigned long)pfn_to_page(0) : 0;
 }
 
+/* Per-CPU pointers as Rust keeps them; a compiler that knows their address space wants the detour. */
+static u64 __percpu *counter(void *counters, size_t index)
+{
+	return (u64 __percpu *)(uintptr_t)counters + index;
+}
+
 void *rust_helper_iommu_counters_new(size_t count)
 {
-	return (__force void *)__alloc_percpu(count * sizeof(u64), sizeof(u64));
+	return (void *)(__force uintptr_t)__alloc_percpu(count * sizeof(u64), sizeof(u64));
 }
 
 void rust_helper_iommu_counters_free(void *counters)
 {
-	free_percpu((__force u64 __percpu *)counters);
+	free_percpu(counter(counters, 0));
 }
 
 void rust_helper_iommu_counters_inc(void *counters, size_t index)
 {
-	this_cpu_inc(((__force u64 __percpu *)counters)[index]);
+	this_cpu_inc(*counter(counters, index));
 }
 
 u64 rust_helper_iommu_counters_sum(void *counters, size_t index)
@@ -172,7 +178,7 @@ u64 rust_helper_iommu_counters_sum(void *counters, size_t index)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(per_cpu_ptr((__force u64 __percpu *)counters, cpu)[index]);
+		sum += READ_ONCE(*per_cpu_ptr(counter(counters, index), cpu));
 	return sum;
 }
 

@@ -35,6 +35,7 @@ SUITES = {
     "masks": "masks",
     "tables": "tables",
     "distro": "distro",
+    "vfio": "vfio",
 }
 
 # What `--matrix` runs: unit, its properties, in the quick form, suites (none: all of them).

@@ -58,20 +58,31 @@ pub(crate) struct Params {
     pub(crate) translate_short_masks: bool,
 }
 
+/// The families this build can drive.
+const BUILT: &str = match (
+    cfg!(CONFIG_RUST_IOMMU_AMD),
+    cfg!(CONFIG_RUST_IOMMU_VTD), //
+) {
+    (true, true) => "amd-vi, vt-d",
+    (true, false) => "amd-vi",
+    (false, true) => "vt-d",
+    (false, false) => "none",
+};
+
 impl Params {
     /// Reads the parameters.
     ///
     /// # Errors
     ///
     /// - `EINVAL`: an unknown value; the log has the list of right ones.
-    /// - `ENODEV`: a unit that this build cannot drive yet.
+    /// - `ENODEV`: a unit that this build does not drive; the log has those it does.
     pub(crate) fn read() -> Result<Self> {
         let units = match module_string::unit() {
             "auto" => Units::Auto,
-            "amd-vi" => Units::AmdVi,
-            "vt-d" => Units::VtD,
-            "smmuv3" => {
-                pr_err!("unit=smmuv3 is not supported by this version; use auto, amd-vi or vt-d\n");
+            "amd-vi" if cfg!(CONFIG_RUST_IOMMU_AMD) => Units::AmdVi,
+            "vt-d" if cfg!(CONFIG_RUST_IOMMU_VTD) => Units::VtD,
+            known @ ("amd-vi" | "vt-d" | "smmuv3") => {
+                pr_err!("unit={}: not in this build, which has {}\n", known, BUILT);
                 return Err(ENODEV);
             }
             other => {

@@ -2,6 +2,12 @@
 
 //! Module entry: parameters, then units, then the core, then the views.
 
+// What one family alone uses is no mistake in a build without it.
+#![cfg_attr(
+    not(all(CONFIG_RUST_IOMMU_AMD, CONFIG_RUST_IOMMU_VTD)),
+    allow(dead_code)
+)]
+
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -13,12 +19,11 @@ use kernel_iommu::{
     syscore::PowerNotices, //
 };
 
-use params::Units;
-
 #[forbid(unsafe_code)]
 mod acs;
 #[forbid(unsafe_code)]
 mod addresses;
+#[cfg(CONFIG_RUST_IOMMU_AMD)]
 #[forbid(unsafe_code)]
 mod amd_vi;
 #[forbid(unsafe_code)]
@@ -52,7 +57,7 @@ mod group;
 mod group_view;
 #[forbid(unsafe_code)]
 mod iommu;
-#[cfg(CONFIG_KUNIT = "y")]
+#[cfg(CONFIG_RUST_IOMMU_KUNIT_TEST)]
 mod kunit;
 #[forbid(unsafe_code)]
 mod lazy;
@@ -72,6 +77,7 @@ mod refusal;
 mod release;
 #[forbid(unsafe_code)]
 mod reserve;
+#[cfg(CONFIG_RUST_IOMMU_VTD)]
 #[forbid(unsafe_code)]
 mod vt_d;
 
@@ -127,16 +133,23 @@ impl RustIommu {
 
 /// Finds the machine's units and registers their driver. No machine has two families.
 fn find(module: &'static ThisModule, params: params::Params) -> Result<Arc<machine::Machine>> {
-    if params.units != Units::VtD {
+    #[cfg(CONFIG_RUST_IOMMU_AMD)]
+    if params.units != params::Units::VtD {
         match amd_vi::find(params) {
-            Err(e) if e == ENODEV && params.units == Units::Auto => {}
+            Err(e) if e == ENODEV && params.units == params::Units::Auto => {}
             found => return machine::Machine::new(module, found?),
         }
     }
-    match vt_d::find(params)? {
-        vt_d::Found::Second(iommu) => machine::Machine::new(module, iommu),
-        vt_d::Found::First(iommu) => machine::Machine::new(module, iommu),
+    #[cfg(CONFIG_RUST_IOMMU_VTD)]
+    if params.units != params::Units::AmdVi {
+        return match vt_d::find(params)? {
+            vt_d::Found::Second(iommu) => machine::Machine::new(module, iommu),
+            vt_d::Found::First(iommu) => machine::Machine::new(module, iommu),
+        };
     }
+    #[cfg(not(any(CONFIG_RUST_IOMMU_AMD, CONFIG_RUST_IOMMU_VTD)))]
+    let _ = (module, params);
+    Err(ENODEV)
 }
 
 impl Drop for RustIommu {
