@@ -43,7 +43,7 @@ MATRIX = {
     "lean": [
         ("amd-vi", "", False, []),
         ("vt-d", "", False, ["translate", "sysfs", "reach", "oracle", "commands", "io", "life", "binding", "types", "shuffle", "power", "required",
-                             "masks", "tables"]),
+                             "masks", "tables", "vfio"]),
         ("vt-d", "", True, ["groups", "hotplug"]),
         ("vt-d", "scalable-mode=on", True, ["translate", "reach", "oracle", "commands", "io", "types", "hotplug", "power", "required"]),
         ("vt-d", "scalable-mode=on,fsts=on", True, ["translate", "reach", "commands", "io", "types", "life", "hotplug", "power", "required",
