@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Devices that firmware gives one requester ID, ALIAS: MEMBERS share a group, a domain and its entry, whoever comes and goes.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 fire() { iommu_testdev -q "0000:$1" gpa auto 64; }
 sysdev() { echo "/sys/bus/pci/devices/0000:$1"; }
 # The domain ID in the device-table entry of a requester ID.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Binds and unbinds nvme CYCLES times; each time the disk has to come back and to read what was written.
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 wait_for /dev/nvme0n1 20 || fatal "no disk"
 b=$(bdf_of nvme)
 head -c 1048576 /dev/urandom >/tmp/data

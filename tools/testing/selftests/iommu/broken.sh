@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The unit stops taking commands under I/O: I/O goes on with addresses that were never used, nothing hangs, one line says so.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 wait_for /dev/nvme0n1 20 || fatal "no disk"
 nvme=$(bdf_of nvme)
 check "control: I/O" dd if=/dev/nvme0n1 of=/dev/null bs=64k count=10 iflag=direct

@@ -3,6 +3,7 @@
 # debugfs if LOCKDOWN is set (there its release file refuses every write).
 # shellcheck shell=sh
 # give_back: the one place that knows how the unit is given back. A sysfs file, where there is one.
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 give_back() {
 	for f in /sys/module/rust_iommu/release /sys/devices/*/rust_iommu/release /sys/bus/*/devices/rust_iommu*/release /sys/kernel/debug/rust_iommu/release; do
 		[ -e "$f" ] && echo 1 >"$f" && return

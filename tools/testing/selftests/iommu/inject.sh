@@ -2,6 +2,7 @@
 # Each allocation fails in turn: when the module loads, a group's type changes, a disk reads, user space maps.
 # shellcheck shell=sh
 # The kernel has a line for each, which nobody reads at this speed.
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 dmesg -n 3
 KO=$(find /lib/modules -name rust_iommu.ko)
 iommu_pages() { sed -n 's/^nr_iommu_pages //p' /proc/vmstat; }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Release, removal and late load with drivers bound; wrong parameters.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 n=0
 t() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; fi; }
 D=/sys/kernel/debug/rust_iommu

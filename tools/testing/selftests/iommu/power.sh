@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Verified I/O, sleep, and again: the unit translates as before, with the mappings that were there, and reports faults.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 disk() { # writes and reads back
 	head -c 1048576 /dev/urandom >/tmp/data
 	dd if=/tmp/data of=/dev/nvme0n1 bs=64k conv=fsync 2>/dev/null

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # With the C driver active, ours is refused and says what to do.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 echo 1..3
 insmod /lib/modules/rust_iommu.ko 2>/tmp/err
 if grep -q 'busy' /tmp/err; then echo "ok 1 - EBUSY"; else echo "not ok 1 - EBUSY"; fi

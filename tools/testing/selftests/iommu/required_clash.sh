@@ -2,6 +2,7 @@
 # A device comes whose firmware's memory lies where another one of its group has mapped something else: it does not get in,
 # and keeps its own.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 dev=0000:00:08.1
 echo 1 >/sys/bus/pci/devices/$dev/remove
 rmmod nvme

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Disk I/O of all sizes on a device that shares its group with the fake one; then nothing is mapped.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 echo 1..2
 nvme=$(bdf_of nvme)
 for bs in 512 4k 12k 64k 512k; do

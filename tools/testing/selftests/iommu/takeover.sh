@@ -3,6 +3,7 @@
 # What is the unit's own, takeover_amd.sh or takeover_vtd.sh has, which comes before; the kernel leaves the memory at 512 MiB
 # alone for its tables.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 KO=$(find /lib/modules -name rust_iommu.ko)
 load nvme
 wait_for /dev/nvme0n1 20 || fatal "no disk"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # For takeover.sh: an AMD-Vi unit with a device table that passes all, a command ring, an event log.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 UNIT=0xfed80000 NAME=ivhd0
 reg() { devmem $((UNIT + $1)) 64 $2; }
 table_base() { reg 0x00; }

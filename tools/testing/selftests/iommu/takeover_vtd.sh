@@ -2,6 +2,7 @@
 # For takeover.sh: a VT-d unit with a root table at the start of the memory, a context table a page on, which passes all of
 # bus 0 and, behind it, one for the bus of the disk; and a queue.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 UNIT=0xfed90000 NAME=dmar0
 reg() { devmem $((UNIT + $1)) "$2" $3; }
 command() { reg 0x18 32 "$1"; }

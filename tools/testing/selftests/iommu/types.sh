@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Switches the type of nvme's group, unbound, three times round; verified I/O after each switch.
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 wait_for /dev/nvme0n1 20 || fatal "no disk"
 b=$(bdf_of nvme)
 t=/sys/kernel/iommu_groups/$(group_of "$b")/type

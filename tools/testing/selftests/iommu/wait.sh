@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # A CPU that waits for the unit holds no lock and keeps interrupts as its caller has them; lazy mode keeps its promise.
 # shellcheck shell=sh
+: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 bind "$(bdf_of 1234:11e8)" dma_bench
 run() { echo "$1" >/sys/kernel/debug/dma_bench/run && cat /sys/kernel/debug/dma_bench/run; }
 count() { echo "$counts" | sed -n "s/^COUNT [a-z]* $1 //p"; }
