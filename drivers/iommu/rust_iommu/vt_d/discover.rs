@@ -92,6 +92,7 @@ pub(crate) fn find(params: params::Params) -> Result<Found> {
 }
 
 /// The units that can be driven, those with the rest of a segment last. Hardware is not changed.
+#[inline(never)] // Not in the frame of `find`, with all that it builds.
 fn units(dmar: &Dmar<'_>) -> Result<KVec<Arc<Unit>>> {
     let mut units = KVec::new();
     for error in dmar.structures().filter_map(|s| s.err()) {
@@ -138,6 +139,7 @@ fn units(dmar: &Dmar<'_>) -> Result<KVec<Arc<Unit>>> {
 
 /// What belongs to units that are not driven, and so not to the unit with the rest: requests of these
 /// functions do not come by it.
+#[inline(never)] // As `units`.
 fn lost(dmar: &Dmar<'_>, built: &[usize], rest: &Drhd<'_>) -> Result<KVec<OwnedScopes>> {
     let mut lost = KVec::new();
     for s in dmar.structures().flatten() {
@@ -212,6 +214,7 @@ fn run<F: VtdFormat>(
 }
 
 /// Memory that firmware wants devices to reach at all times.
+#[inline(never)] // As `units`.
 fn required_memory(dmar: &Dmar<'_>) -> Result<KVec<Memory>> {
     let mut list = KVec::new();
     for s in dmar.structures().flatten() {
