@@ -128,7 +128,8 @@ MUTANTS = [
            "masks", "", "vt-d", "scalable-mode=on,fsts=on"),
     Mutant("vtd-lost-units-devices-taken", f"{VTD}/unit.rs", " && !self.lost.iter().any(|l| l.name(&chain))", " && self.lost.iter().all(|l| l.name(&chain) || true)",
            "tables", "rest-lost", "vt-d"),
-    Mutant("vtd-unnamed-functions-blocked", f"{DRIVER}/ops.rs", "            self.pass_unnamed(id);\n", "            if id.segment == 77 {\n                self.pass_unnamed(id);\n            }\n",
+    Mutant("vtd-unnamed-functions-blocked", f"{DRIVER}/ops.rs", "            Some(Refusal::NoUnit) => self.pass_unnamed(group::sbdf(&pdev)),\n",
+           "            Some(Refusal::NoUnit) if pdev.segment() == 77 => self.pass_unnamed(group::sbdf(&pdev)),\n",
            "tables", "scope-only-ioapic", "vt-d"),
 ] + [
     # The rules of the group engine; "host" is the core crate's own test of the topologies.

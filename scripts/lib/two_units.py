@@ -9,13 +9,13 @@ OPS = "rust/kernel/iommu/ops.rs"
 CALLBACKS = "rust/kernel/iommu/callbacks.rs"
 
 TWO_UNITS = (
-    (OPS, "    pub(super) raw: Opaque<bindings::iommu_device>,\n    in_sysfs",
+    (OPS, "    pub(super) raw: Opaque<bindings::iommu_device>,\n    #[pin]\n    facts",
      "    pub(super) raw: Opaque<bindings::iommu_device>,\n    #[pin]\n    pub(super) twin: Opaque<bindings::iommu_device>,\n"
-     "    pub(super) has_twin: Atomic<bool>,\n    in_sysfs"),
+     "    pub(super) has_twin: Atomic<bool>,\n    #[pin]\n    facts"),
     (OPS, "            raw <- Opaque::zeroed(),\n",
      "            raw <- Opaque::zeroed(),\n            twin <- Opaque::zeroed(),\n            has_twin: Atomic::new(false),\n"),
-    (OPS, "        dev.in_sysfs.store(true, Relaxed);\n",
-     "        dev.in_sysfs.store(true, Relaxed);\n"
+    (OPS, "        .inspect_err(|_| dev.in_sysfs.store(false, Relaxed))?;\n",
+     "        .inspect_err(|_| dev.in_sysfs.store(false, Relaxed))?;\n"
      "        // SAFETY: as above.\n"
      "        to_result(unsafe {\n"
      "            bindings::iommu_device_sysfs_add(\n"
@@ -40,14 +40,14 @@ TWO_UNITS = (
      "                )\n"
      "            })?;\n"
      "        }\n"),
-    (OPS, "            if dev.registered.xchg(false, kernel::sync::atomic::Full) {\n",
-     "            if dev.has_twin.xchg(false, kernel::sync::atomic::Full) {\n"
+    (OPS, "            if dev.registered.xchg(false, Full) {\n",
+     "            if dev.has_twin.xchg(false, Full) {\n"
      "                // SAFETY: it is registered.\n"
      "                unsafe { bindings::iommu_device_unregister(dev.twin.get()) };\n"
      "            }\n"
-     "            if dev.registered.xchg(false, kernel::sync::atomic::Full) {\n"),
-    (OPS, "            if dev.in_sysfs.xchg(false, kernel::sync::atomic::Full) {\n",
-     "            if dev.in_sysfs.xchg(false, kernel::sync::atomic::Full) {\n"
+     "            if dev.registered.xchg(false, Full) {\n"),
+    (OPS, "            if dev.in_sysfs.xchg(false, Full) {\n",
+     "            if dev.in_sysfs.xchg(false, Full) {\n"
      "                // SAFETY: it was added to sysfs and is no longer registered.\n"
      "                unsafe { bindings::iommu_device_sysfs_remove(dev.twin.get()) };\n"),
     (CALLBACKS, "            let raw = unit.raw.get();\n",
