@@ -22,8 +22,8 @@ use super::{
     },
     dma_table::{
         map_phys,
+        parts,
         unmap_phys,
-        with,
         Dev,
         Dir,
         Page,
@@ -42,36 +42,32 @@ pub(super) unsafe extern "C" fn alloc<T: DmaDriver>(
     gfp: bindings::gfp_t,
     _attrs: c_ulong,
 ) -> *mut c_void {
-    // SAFETY: the DMA API's contract.
-    let made = unsafe {
-        with::<T, _>(
-            dev,
-            Direction::COHERENT_BOTH,
-            |driver, req, data, domain| {
-                let buf = coherent::Buffer::new(size, gfp)?;
-                let addr = match buf.contiguous() {
-                    Some(phys) => {
-                        let addr = driver.dma_map(req, data, domain, phys, size)?;
-                        if trace::maps() {
-                            trace::map(addr, phys, size);
-                        }
-                        addr
-                    }
-                    None => {
-                        let pages = buf.page_addresses()?;
-                        let addr = driver.dma_map_pages(req, data, domain, &pages)?;
-                        if trace::maps() {
-                            trace::map_pages(addr, &pages);
-                        }
-                        addr
-                    }
-                };
-                Ok::<_, Error>((buf.into_raw(), addr))
-            },
-        )
+    let made = || {
+        // SAFETY: the DMA API's contract.
+        let parts = unsafe { parts::<T>(dev, Direction::COHERENT_BOTH) };
+        let (driver, req, data, domain) = parts.ok_or(EIO)?;
+        let buf = coherent::Buffer::new(size, gfp)?;
+        let addr = match buf.contiguous() {
+            Some(phys) => {
+                let addr = driver.dma_map(req, data, domain, phys, size)?;
+                if trace::maps() {
+                    trace::map(addr, phys, size);
+                }
+                addr
+            }
+            None => {
+                let pages = buf.page_addresses()?;
+                let addr = driver.dma_map_pages(req, data, domain, &pages)?;
+                if trace::maps() {
+                    trace::map_pages(addr, &pages);
+                }
+                addr
+            }
+        };
+        Ok::<_, Error>((buf.into_raw(), addr))
     };
-    match made {
-        Some(Ok((virt, addr))) => {
+    match made() {
+        Ok((virt, addr)) => {
             // SAFETY: the caller passes a valid place for the address.
             unsafe { *handle = addr };
             virt

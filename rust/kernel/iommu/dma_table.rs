@@ -28,6 +28,7 @@ use super::{
         Request,
         SgList, //
     },
+    driver::Driver,
     ops::DeviceBox,
     trace, //
 };
@@ -188,21 +189,26 @@ pub(crate) unsafe fn uninstall(dev: *mut bindings::device) {
 
 pub(super) const MAPPING_ERROR: u64 = u64::MAX;
 
-/// Calls `f` with what a DMA API call needs; [`None`] if the device has no paging domain.
+/// What a DMA API call needs.
+type Parts<'a, T> = (
+    &'a T,
+    Request<'a>,
+    &'a <T as Driver>::Device,
+    &'a <T as Driver>::Domain,
+);
+
+/// What a DMA API call needs; [`None`] if the device has no paging domain.
 ///
 /// # Safety
 ///
-/// `dev` must be a live device with our table, used by its driver under the rules of the DMA API.
+/// `dev` must be a live device with our table, used by its driver under the rules of the DMA API, and stay so
+/// during `'a`.
 #[inline(always)]
-pub(super) unsafe fn with<T: DmaDriver, R>(
-    dev: Dev,
-    dir: Direction,
-    f: impl FnOnce(&T, Request<'_>, &T::Device, &T::Domain) -> R,
-) -> Option<R> {
+pub(super) unsafe fn parts<'a, T: DmaDriver>(dev: Dev, dir: Direction) -> Option<Parts<'a, T>> {
     // SAFETY: by contract; the table is only on devices of driver `T`.
     let (dev, b) = unsafe { (Device::from_raw(dev), DeviceBox::<T>::of(dev)?) };
     let driver = T::slot().get()?;
-    Some(f(driver, Request { dev, dir }, b.data(), b.domain()?))
+    Some((driver, Request { dev, dir }, b.data(), b.domain()?))
 }
 
 /// Unmaps.
@@ -265,15 +271,12 @@ unsafe fn map_one<T: DmaDriver>(dev: Dev, phys: u64, size: usize, dir: Dir) -> u
         return MAPPING_ERROR;
     };
     // SAFETY: the DMA API's contract.
-    let addr = unsafe {
-        with::<T, _>(dev, dir, |driver, req, data, domain| {
-            driver.dma_map(req, data, domain, phys, size)
-        })
+    let Some((driver, req, data, domain)) = (unsafe { parts::<T>(dev, dir) }) else {
+        return MAPPING_ERROR;
     };
-    match addr {
-        Some(Ok(addr)) => addr,
-        _ => MAPPING_ERROR,
-    }
+    driver
+        .dma_map(req, data, domain, phys, size)
+        .unwrap_or(MAPPING_ERROR)
 }
 
 /// # Safety
@@ -349,16 +352,14 @@ unsafe fn map_list<T: DmaDriver>(dev: Dev, sg: Sg, nents: c_int, dir: Dir) -> c_
     // SAFETY: the caller passes a list of `nents` entries.
     let list = unsafe { SgList::new(sg, entries) };
     // SAFETY: the DMA API's contract.
-    let mapped = unsafe {
-        with::<T, _>(dev, dir, |driver, req, data, domain| {
-            driver.dma_map_list(req, data, domain, &list)
-        })
+    let Some((driver, req, data, domain)) = (unsafe { parts::<T>(dev, dir) }) else {
+        return EIO.to_errno();
     };
-    match mapped {
+    match driver.dma_map_list(req, data, domain, &list) {
         // CAST: not more than `nents`.
-        Some(Ok(segments)) => segments as c_int,
+        Ok(segments) => segments as c_int,
         // The API knows these three; anything else is a bug that the core would report.
-        Some(Err(e)) if e == EINVAL || e == ENOMEM => e.to_errno(),
+        Err(e) if e == EINVAL || e == ENOMEM => e.to_errno(),
         _ => EIO.to_errno(),
     }
 }
