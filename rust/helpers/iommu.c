@@ -245,10 +245,12 @@ static_assert(offsetof(struct syscore, ops) == 2 * sizeof(void *));
 static_assert(offsetof(struct syscore, data) == 3 * sizeof(void *));
 static_assert(sizeof(struct syscore) == 4 * sizeof(void *));
 
-/* The module! macro of the kernel crate has no string parameters. */
+/* The module! macro of the kernel crate has no version and no string parameters. */
+MODULE_VERSION("0.1.0");
+
 static char *unit = "auto";
 module_param(unit, charp, 0444);
-MODULE_PARM_DESC(unit, "IOMMU to drive: auto, amd-vi, vt-d or smmuv3");
+MODULE_PARM_DESC(unit, "IOMMU to drive: auto, amd-vi or vt-d");
 
 static char *dma = "auto";
 module_param(dma, charp, 0444);

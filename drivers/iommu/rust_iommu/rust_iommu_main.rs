@@ -85,7 +85,7 @@ module! {
     type: RustIommu,
     name: "rust_iommu",
     authors: ["The rust_iommu developers"],
-    description: "IOMMU driver for AMD-Vi, Intel VT-d and Arm SMMUv3",
+    description: "IOMMU driver for AMD-Vi and Intel VT-d",
     license: "GPL v2",
 }
 
@@ -102,6 +102,11 @@ struct RustIommu {
 
 impl kernel::Module for RustIommu {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        // Spinlocks sleep there, and the command queue takes one with interrupts off.
+        if cfg!(CONFIG_PREEMPT_RT) {
+            pr_err!("not for a kernel with CONFIG_PREEMPT_RT; boot one without it\n");
+            return Err(EOPNOTSUPP);
+        }
         let params = params::Params::read()?;
         Self::start(module, params).inspect_err(|e| match *e {
             ENODEV => pr_err!("no IOMMU that this version can drive\n"),
