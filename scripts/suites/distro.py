@@ -27,4 +27,5 @@ def run(suite):
     # At boot lockdown would refuse the module, which nobody has signed here: it begins once ours is loaded.
     for lockdown in "", "integrity":
         suite.guest("distro.sh", before=f"LOCKDOWN={lockdown}\n", title=f"lockdown={lockdown}" if lockdown else "life", devices=["nvme", "e1000e"])
+    suite.guest("trace.sh", title="trace events", rust_params="dma=rust", devices=["nvme", "testdev"])
     suite.guest("refuse.sh", driver="c", title="refusal", devices=["nvme"], files=[suite.options.module()])
