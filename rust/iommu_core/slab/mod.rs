@@ -271,8 +271,9 @@ impl<E: Env, S: AsRef<[CpuSlots<E>]>> Space<E, S> {
             (wide, LAST_LOW.saturating_add(1), last),
             (true, 0, last.min(LAST_LOW)),
         ];
-        // The slot would have been refilled with objects of its own order.
-        let refused = u32::from(!wide && limit >= LOW_LIMIT);
+        // The slot, where the CPU has one, would have been refilled with objects of its own order.
+        let has_slot = self.slot(cpu, high, order).is_some();
+        let refused = u32::from(!wide && limit >= LOW_LIMIT && has_slot);
         for step in 0..=9u32 {
             // What CPUs hold in reserve goes back to the lists, order by order, from this one on.
             let skipped = match step.checked_sub(1) {
