@@ -5,6 +5,8 @@ import hashlib
 import os
 import tempfile
 
+DISKS = "KSFT_IOMMU_BLOCK='/dev/nvme0n1 /dev/sda /dev/sdb /dev/vda'\n"
+
 
 def run(suite):
     """One boot for each `dma=`, and one in lazy mode; the C driver has only one way."""
@@ -18,7 +20,7 @@ def run(suite):
         with tempfile.TemporaryDirectory() as tmp:
             with open(f"{tmp}/serve", "wb") as f:
                 f.write(data)
-            r = suite.guest("io.sh", leaks=True, before=f"BIG={64 if small else 256}\nSUM={wanted}\n", programs=["fio"],
+            r = suite.guest("io.sh", leaks=True, before=f"BIG={64 if small else 256}\nSUM={wanted}\n{DISKS}", programs=["fio"],
                             devices=["nvme", "ahci-disk", "usb-disk", "virtio-blk", "e1000e", "virtio-net"], timeout=300,
                             rust_params=f"dma={dma}" if dma else "", append=append, title=f"{dma} lazy" if append else "", serve=f"{tmp}/serve", sink=f"{tmp}/sink")
             got = b""

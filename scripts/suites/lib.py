@@ -11,6 +11,33 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(TOP, "scripts/lib"))
 from vm import Machine  # noqa: E402
 
+# The kselftests, here and in a machine; and what says there that its disks are nobody's (lib.sh).
+TESTS = os.path.join(TOP, "tools/testing/selftests/iommu")
+IN_GUEST = "/kselftest/iommu"
+MARK = ": >/etc/rust_iommu_test_vm\n"
+ALLOW = "KSFT_IOMMU_DISRUPTIVE=1\nKSFT_IOMMU_BLOCK=/dev/nvme0n1\nKSFT_IOMMU_BLOCK_WRITE=1\n"
+
+
+def guest_files():
+    """The scripts of the tests, for `files` of a machine."""
+    return [f"{TESTS}/{f}:{IN_GUEST}/{f}" for f in sorted(os.listdir(TESTS)) if f.endswith(".sh")]
+
+
+def guest_script(name, before=""):
+    """The script of a machine that runs one test with everything allowed; `before` sets more variables."""
+    return f"{MARK}set -a\n{ALLOW}{before}set +a\nexec {IN_GUEST}/{name}\n"
+
+
+def tap(output):
+    """The (state, text, reason of a skip) of each result in KTAP, and the plan: a number, a reason why all is skipped, or None."""
+    results = []
+    for state, text in re.findall(r"^(not ok|ok) \d+ ?(.*)$", output, re.M):
+        text, _, why = text.partition("# SKIP")
+        results.append((state, text.removeprefix("- ").strip(), why.strip() or "no reason" if _ else ""))
+    plans = re.findall(r"^1\.\.(\d+)(?: # SKIP (.*))?$", output, re.M)
+    plan = (plans[0][1] or int(plans[0][0])) if len(plans) == 1 else None
+    return results, plan
+
 
 @dataclasses.dataclass
 class Options:
@@ -70,11 +97,11 @@ class Suite:
         self.say(f"skip {self.options.label()}{self.name} {what}: {why}")
 
     def guest(self, script, before="", title="", talk=None, during=None, leaks=False, **config):
-        """Boots, runs a guest script of the selftests, and reports its TAP lines as tests.
+        """Boots, runs a script of the selftests, and reports its results as tests; one that skips all has failed.
 
-        `talk` has for patterns of the script's lines what is then called, with the machine and the
-        pattern's first group, while the guest waits for a line in return. `during` is called with the
-        machine while it runs.
+        `before` sets variables for it. `talk` has for patterns of the script's lines what is then called,
+        with the machine and the pattern's first group, while the guest waits for a line in return. `during`
+        is called with the machine while it runs.
         """
         config = self.options.machine() | config
         if config["driver"] != "rust":
@@ -82,8 +109,8 @@ class Suite:
         # What kmemleak finds counts, at the price of some 20 s.
         before += "LEAKS=1\n" if leaks and config["flavour"] == "debug" else ""
         name = f"{self.name}[{config['driver']}]" + (f" {title}:" if title else "")
-        with open(os.path.join(TOP, "tools/testing/selftests/iommu", script), encoding="utf-8") as f:
-            machine = Machine(script=before + f.read(), on_line=lambda *line: answer(*line), **config)
+        config["files"] = [*config.get("files", []), *guest_files()]
+        machine = Machine(script=guest_script(script, before), on_line=lambda *line: answer(*line), **config)
 
         def answer(source, line):
             for pattern, then in (talk or {}).items() if source == "script" else ():
@@ -94,15 +121,14 @@ class Suite:
             if during:
                 during(machine)
             r = machine.finish()
-        tests = re.findall(r"^(not ok|ok) \d+ (?:- )?(.*)$", r.output, re.M)
-        plan = re.findall(r"^1\.\.(\d+)$", r.output, re.M)
-        for state, text in tests:
-            if text.startswith("# SKIP"):
-                self.say(f"skip {self.options.label()}{name} {text[7:]}")
+        results, planned = tap(r.output)
+        for state, text, why in results:
+            if why:
+                self.say(f"skip {self.options.label()}{name} {text}: {why}")
                 continue
             self.result(f"{name} {text}", "" if state == "ok" else "the guest says so", r.log)
-        if plan != [str(len(tests))] or not tests:
-            self.result(f"{name} plan", f"{len(tests)} results, plan {plan}: {r.reason}", r.log)
-        elif not r.ok and all(state == "ok" for state, _ in tests):
+        if planned != len(results) or all(why for *_, why in results):
+            self.result(f"{name} plan", f"{len(results)} results, plan {planned}: {r.reason}", r.log)
+        elif not r.ok and all(state == "ok" for state, *_ in results):
             self.result(f"{name} end", r.reason, r.log)
         return r

@@ -8,14 +8,12 @@ from vm import Machine
 
 from .lib import TOP
 
-# How each unit is left enabled.
-TAKEOVER = {"amd-vi": "takeover_amd.sh", "vt-d": "takeover_vtd.sh"}
-
 
 def run(suite):
     """All of it, on the debug kernel without what tells its checks no more; the C driver takes part as the one that owns
     the hardware."""
     tools = os.path.join(TOP, "tools/testing/selftests/iommu")
+    suite.guest("params.sh", title="parameters", driver="none", files=[suite.options.module()])
     suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
     debug = suite.options.flavour == "debug"
@@ -28,9 +26,8 @@ def run(suite):
     for title, before, append in ("wait", "LAZY=\n", ""), ("lazy", "LAZY=1\n", "iommu.strict=0"):
         suite.guest("wait.sh", before=before, title=title, append=append, rust_params="dma=rust", smp=2, devices=["edu"],
                     modules=[bench])
-    with open(f"{tools}/{TAKEOVER[suite.options.unit]}", encoding="utf-8") as f:
-        suite.guest("takeover.sh", before=f.read(), title="take-over", driver="none", load=False, devices=["nvme", "testdev"],
-                    append="memmap=8M$0x20000000", files=[suite.options.module()])
+    suite.guest("takeover.sh", title="take-over", driver="none", load=False, devices=["nvme", "testdev"],
+                append="memmap=8M$0x20000000", files=[suite.options.module()])
     if debug:
         kunit(suite)
         return

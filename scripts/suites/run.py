@@ -36,6 +36,7 @@ SUITES = {
     "tables": "tables",
     "distro": "distro",
     "vfio": "vfio",
+    "kselftest": "kselftest",
 }
 
 # What `--matrix` runs: unit, its properties, in the quick form, suites (none: all of them).
@@ -43,7 +44,7 @@ MATRIX = {
     "lean": [
         ("amd-vi", "", False, []),
         ("vt-d", "", False, ["translate", "sysfs", "reach", "oracle", "commands", "io", "life", "binding", "types", "shuffle", "power", "required",
-                             "masks", "tables", "vfio"]),
+                             "masks", "tables", "vfio", "kselftest"]),
         ("vt-d", "", True, ["groups", "hotplug"]),
         ("vt-d", "scalable-mode=on", True, ["translate", "reach", "oracle", "commands", "io", "types", "hotplug", "power", "required"]),
         ("vt-d", "scalable-mode=on,fsts=on", True, ["translate", "reach", "commands", "io", "types", "life", "hotplug", "power", "required",

@@ -10,7 +10,7 @@ import tempfile
 from dmar_mutants import c_driver_survives
 from vm import Machine
 
-from .lib import TOP, firmware_table, side_by_side
+from .lib import TOP, firmware_table, guest_files, guest_script, side_by_side
 
 # Lines of the module in the log that one table may cost.
 MAX_LINES = 12
@@ -31,25 +31,23 @@ def run(suite):
     # The second device is the one that tables name.
     devices = {"devices": ["nvme"], "machine_args": "-device iommu-testdev,addr=8.0 "}
     bare = suite.options.machine() | {"driver": "none", "ko": ""} | devices
-    with open(os.path.join(TOP, "tools/testing/selftests/iommu/tables.sh"), encoding="utf-8") as f:
-        script = f.read()
 
     def boot(table):
         path, wanted = table
-        r = Machine(**bare, load=False, acpi_tables=[f"{signature}={path}"], script=script, timeout=120,
-                    files=[suite.options.module()]).run()
+        r = Machine(**bare, load=False, acpi_tables=[f"{signature}={path}"], script=guest_script("tables.sh"), timeout=120,
+                    files=[suite.options.module(), *guest_files()]).run()
         return path, wanted, r
 
     with tempfile.TemporaryDirectory(prefix="rust-iommu-tables.") as d:
         for path, wanted, r in side_by_side(boot, list(spread(suite, firmware_table(suite, signature, **devices), signature, d))):
             name = os.path.basename(path).removesuffix(".aml")
-            lines = int((re.findall(r"^lines (\d+)", r.output, re.M) or ["0"])[0])
+            lines = int((re.findall(r"^# lines (\d+)", r.output, re.M) or ["0"])[0])
             reason = "" if r.ok else r.reason
             if not reason and lines > MAX_LINES:
                 reason = f"{lines} lines in the log"
             if not reason and wanted == "refused" and "loaded 0" in r.output and name != "checksum":
                 reason = "loaded with a table that cannot be read"
-            if not reason and f"{signature} {name}" in UNGROUPED and "grouped" in r.output.split("\n"):
+            if not reason and f"{signature} {name}" in UNGROUPED and "# grouped" in r.output.split("\n"):
                 reason = "00:08.0 is taken for a device of a unit that it is not behind"
             suite.result(f"tables {signature} {name}", reason, r.log)
 

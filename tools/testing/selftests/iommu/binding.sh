@@ -1,19 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Binds and unbinds nvme CYCLES times; each time the disk has to come back and to read what was written.
-: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
-wait_for /dev/nvme0n1 20 || fatal "no disk"
-b=$(bdf_of nvme)
-head -c 1048576 /dev/urandom >/tmp/data
-dd if=/tmp/data of=/dev/nvme0n1 bs=64k conv=fsync 2>/dev/null || fatal "cannot write"
-want=$(sha256sum </tmp/data)
+# A disk's driver is unbound and bound CYCLES times (10); each time the disk has to come back and to read as before.
+# With KSFT_IOMMU_BLOCK_WRITE=1 what it reads is written first.
+# shellcheck source=lib.sh
+set -u
+cd "$(dirname "$0")" && [ -r lib.sh ] || exit 4
+. ./lib.sh
+need_module
+need_disruptive "unbinds a disk's driver"
+need_block unbind
+CYCLES=${CYCLES:-10}
+driver=$(driver_of "$BDF")
+disk_fill || fatal "cannot write to $DISK"
 i=0 bad=0
 while [ $i -lt "$CYCLES" ]; do
-	unbind "$b"
-	bind "$b" nvme
-	wait_for /dev/nvme0n1 20 || { bad=$((bad + 1)); break; }
-	got=$(dd if=/dev/nvme0n1 bs=64k count=16 iflag=direct 2>/dev/null | sha256sum)
-	[ "$got" = "$want" ] || bad=$((bad + 1))
+	unbind "$BDF"
+	bind "$BDF" "$driver"
+	wait_until 20 the_disk_of "$BDF" || { bad=$((bad + 1)); break; }
+	[ "$(disk_sum)" = "$SUM" ] || bad=$((bad + 1))
 	i=$((i + 1))
 done
 eq "$CYCLES bind/unbind cycles" "$CYCLES" $i

@@ -1,11 +1,17 @@
+#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Where a domain's memory is, and that it is given back when others want it.
-# shellcheck shell=sh
-bind "$(bdf_of 1234:11e8)" dma_bench
+# Where a domain's memory is, and that it is given back when others want it. PAGES is how many are mapped.
+# shellcheck source=lib.sh
+set -u
+cd "$(dirname "$0")" && [ -r lib.sh ] || exit 4
+. ./lib.sh
+need_test_vm "takes all memory there is"
+need_device 1234:11e8 "edu of QEMU"
+bind "$BDF" dma_bench
 run() { echo "$1" >/sys/kernel/debug/dma_bench/run && cat /sys/kernel/debug/dma_bench/run; }
 # The device is alone in its group, and the only one with a driver here: its domain has all the tables.
-tables() { sed -n 's/.* leaf tables \([0-9]*\)$/\1/p' /sys/kernel/debug/rust_iommu/domains | sort -n | tail -n 1; }
-in_use() { sed -n 's/.* in use \([0-9]*\), waiting.*/\1/p' /sys/kernel/debug/rust_iommu/domains | sort -n | tail -n 1; }
+tables() { sed -n 's/.* leaf tables \([0-9]*\)$/\1/p' $DEBUG/domains | sort -n | tail -n 1; }
+in_use() { sed -n 's/.* in use \([0-9]*\), waiting.*/\1/p' $DEBUG/domains | sort -n | tail -n 1; }
 rest=$(in_use)
 run "hold $PAGES" >/dev/null
 check "a table for each 512 pages in use" [ "$(tables)" -ge $((PAGES / 512)) ]
@@ -27,5 +33,5 @@ run "hold 1000" >/dev/null
 eq "pages in use again" $((rest + 1000)) "$(in_use)"
 run "drop 1000" >/dev/null
 eq "and none" "$rest" "$(in_use)"
-sed 's/^/# /' /sys/kernel/debug/rust_iommu/domains
+sed 's/^/# /' $DEBUG/domains
 plan

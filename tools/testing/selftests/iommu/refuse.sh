@@ -1,9 +1,22 @@
+#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# With the C driver active, ours is refused and says what to do.
-# shellcheck shell=sh
-: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
-echo 1..3
-insmod /lib/modules/rust_iommu.ko 2>/tmp/err
-if grep -q 'busy' /tmp/err; then echo "ok 1 - EBUSY"; else echo "not ok 1 - EBUSY"; fi
-if dmesg | grep -q 'the C driver owns the IOMMU; boot with [a-z]*_iommu=off'; then echo "ok 2 - the log says how to boot"; else echo "not ok 2 - the log says how to boot"; fi
-if dd if=/dev/nvme0n1 of=/dev/null bs=64k count=50 iflag=direct 2>/dev/null; then echo "ok 3 - I/O of the C driver goes on"; else echo "not ok 3 - I/O of the C driver goes on"; fi
+# Where the C driver owns the units, ours is refused and says what to do; I/O goes on (on the disks of KSFT_IOMMU_BLOCK).
+# shellcheck source=lib.sh
+set -u
+cd "$(dirname "$0")" && [ -r lib.sh ] || exit 4
+. ./lib.sh
+[ ! -d /sys/module/rust_iommu ] || skip_all "rust_iommu is loaded"
+need_disruptive "tries to load the module"
+need_ko
+any /sys/class/iommu/* || skip_all "no driver owns the units: the module would load"
+log_mark
+check_not "it does not load" insmod "$KO"
+check "because the unit is busy" grep -qi busy "$TMP/out"
+check "the log says how to boot" log_has 'the C driver owns the IOMMU; boot with [a-z]*_iommu=off'
+if [ "${KSFT_IOMMU_BLOCK:-}" ]; then
+	need_block
+	check "I/O of the C driver goes on" dd if="$DISK" of=/dev/null bs=64k count=50 iflag=direct
+else
+	skip "I/O of the C driver goes on" "no disk is named"
+fi
+plan
