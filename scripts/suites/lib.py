@@ -124,7 +124,7 @@ class Suite:
         results, planned = tap(r.output)
         for state, text, why in results:
             if why:
-                self.say(f"skip {self.options.label()}{name} {text}: {why}")
+                self.say(f"skip {self.options.label()}{name} {f'{text}: ' * bool(text)}{why}")
                 continue
             self.result(f"{name} {text}", "" if state == "ok" else "the guest says so", r.log)
         if planned != len(results) or all(why for *_, why in results):
