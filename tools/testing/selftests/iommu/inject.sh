@@ -9,7 +9,6 @@ need_test_vm "loads and removes the module a thousand times"
 need_ko
 need_program inject
 # The kernel has a line for each, which nobody reads at this speed.
-: "${VM_UNIT:?runs in a machine of scripts/vm only, whose disks it overwrites}"
 dmesg -n 3
 iommu_pages() { sed -n 's/^nr_iommu_pages //p' /proc/vmstat; }
 kmemleak_clear

@@ -1,11 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # The core's trace events fire for what our own DMA path maps, and for faults, once somebody listens.
+# shellcheck source=lib.sh
+set -u
+cd "$(dirname "$0")" && [ -r lib.sh ] || exit 4
+. ./lib.sh
+need_test_vm "switches the events of the whole machine on and off"
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 T=/sys/kernel/tracing
-wait_for /dev/nvme0n1 20 || fatal "no disk"
+[ -e $T/events/iommu/map ] || skip_all "this kernel has no trace events of the IOMMU core"
+need_block
+need_device 1b36:0005 "iommu-testdev of QEMU"
+need_program iommu_testdev
 seen() { grep -c " $1: " $T/trace; }
-io() { dd if=/dev/nvme0n1 of=/dev/null bs=64k count=20 iflag=direct 2>/dev/null; }
+io() { dd if="$DISK" of=/dev/null bs=64k count=20 iflag=direct 2>/dev/null; }
 io
 eq "control: nobody listens" 0 "$(seen map)"
 for e in map unmap io_page_fault; do echo 1 >$T/events/iommu/$e/enable; done
