@@ -7,6 +7,7 @@ Whatever is run, a disk that nobody named stays as it is, and so does one that w
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -57,6 +58,8 @@ def install(suite):
     out = os.path.join(TOP, "build/kselftest", suite.options.flavour)
     kernel = kernel_dir(suite.options.flavour)
     with INSTALLING:
+        # A copy keeps the mode of what it replaces.
+        shutil.rmtree(out, ignore_errors=True)
         # Static, as the machines have no libraries.
         make = ["make", "-C", os.path.join(TOP, "tools/testing/selftests"), f"KSRC={paths()['SRC']}", f"KDIR={kernel}", f"OUT={out}",
                 "USERLDFLAGS=-static", "USERCFLAGS=-Werror", f"KSFT_INSTALL_PATH={out}/install", "install"]
@@ -176,21 +179,36 @@ def safe(suite, files, scripts, tmp):
 
 
 HOSTILE = """
-DISK_TESTS="-t iommu:binding.sh -t iommu:flr.sh -t iommu:io.sh -t iommu:life.sh -t iommu:types.sh"
-say_run() { echo "RUN $1"; tests=$2; shift 2; env "$@" ./run_kselftest.sh $tests; }
-say_run nothing "-c iommu" NOTHING=1
-say_run precious "-c iommu" KSFT_IOMMU_BLOCK=/dev/nvme0n1 KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1
-say_run part "$DISK_TESTS" KSFT_IOMMU_BLOCK=/dev/nvme0n1p1 KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1
-say_run full "$DISK_TESTS" KSFT_IOMMU_BLOCK=/dev/nvme2n1 KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1
-say_run reading "$DISK_TESTS" KSFT_IOMMU_BLOCK=/dev/nvme0n1 KSFT_IOMMU_DISRUPTIVE=1
+# nvme gives its names in any order, and others after each binding: a disk is known by its function, 01:00.0 and so on.
+node() {
+    until n=$(ls "/sys/bus/pci/devices/0000:$1/nvme"/nvme*/ 2>/dev/null | grep -x 'nvme[0-9]*n1'); do sleep 0.1; done
+    echo "/dev/$n"
+}
+all=$(sed -n 's/^iommu://p' kselftest-list.txt)
+disk="binding.sh flr.sh io.sh life.sh types.sh"
+# say_run NAME TESTS DISK VARIABLE...: each test by itself, with the name that the disk has now. DISK: its bus, and p1 for the partition.
+say_run() {
+    echo "RUN $1"; tests=$2 of=$3; shift 3
+    for t in $tests; do
+        env KSFT_IOMMU_BLOCK="$(node "${of%p1}:00.0")${of#??}" "$@" ./run_kselftest.sh -t "iommu:$t"
+    done
+}
+may="KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1"
+echo "RUN nothing"
+./run_kselftest.sh -c iommu
+say_run precious "$all" 01 $may
+say_run part "$disk" 01p1 $may
+say_run full "$disk" 03 $may
+say_run reading "$disk" 01 KSFT_IOMMU_DISRUPTIVE=1
 cd iommu
 echo "RUN used"
 for t in binding flr io life types; do
-    KSFT_IOMMU_BLOCK=/dev/nvme1n1 KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1 ./block_busy /dev/nvme1n1 ./$t.sh
+    b=$(node 02:00.0)
+    KSFT_IOMMU_BLOCK=$b KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1 ./block_busy "$b" ./$t.sh
     echo "STATUS $t $?"
 done
 cd ..
-say_run blank "$DISK_TESTS" KSFT_IOMMU_BLOCK=/dev/nvme1n1 KSFT_IOMMU_BLOCK_WRITE=1 KSFT_IOMMU_DISRUPTIVE=1
+say_run blank "$disk" 02 $may
 echo "RUN end"
 for d in /sys/bus/pci/devices/*; do
     echo "driver ${d##*/} $(basename "$(readlink "$d/driver")" 2>/dev/null) $(cat "$d/iommu_group/type" 2>/dev/null) '$(cat "$d/driver_override")'"
@@ -215,14 +233,14 @@ def disks(suite, files, scripts, tmp):
     parts = dict(re.findall(r"^RUN (\w+)$\n(.*?)(?=^RUN |\Z)", r.output, re.M | re.S))
     for what, tests, passed, wanted in [
             ("nothing", scripts, SAFE, "no disk is named"),
-            ("precious", scripts, SAFE | NO_DISK, "/dev/nvme0n1 is left alone: it has partitions"),
-            ("part", sorted(DISK), set(), "/dev/nvme0n1p1 is left alone: it is not empty"),
-            ("full", sorted(DISK), set(), "/dev/nvme2n1 is left alone: it is not empty"),
+            ("precious", scripts, SAFE | NO_DISK, r"/dev/nvme\dn1 is left alone: it has partitions"),
+            ("part", sorted(DISK), set(), r"/dev/nvme\dn1p1 is left alone: it is not empty"),
+            ("full", sorted(DISK), set(), r"/dev/nvme\dn1 is left alone: it is not empty"),
             ("reading", sorted(DISK), DISK, ""),
             ("blank", sorted(DISK), DISK, "")]:
         compare(suite, f"disk {what}", parts.get(what, ""), r.log, tests, passed)
         if wanted:
-            suite.result(f"kselftest disk {what}: the reason is right", "" if wanted in parts.get(what, "") else f"no '{wanted}'", r.log)
+            suite.result(f"kselftest disk {what}: the reason is right", "" if re.search(wanted, parts.get(what, "")) else f"no '{wanted}'", r.log)
     used = parts.get("used", "")
     status = re.findall(r"^STATUS (\w+) 4$", used, re.M)
     suite.result("kselftest disk used: a claimed disk is left alone",
