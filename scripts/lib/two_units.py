@@ -11,13 +11,12 @@ CALLBACKS = "rust/kernel/iommu/callbacks.rs"
 TWO_UNITS = (
     (OPS, "    pub(super) raw: Opaque<bindings::iommu_device>,\n    #[pin]\n    facts",
      "    pub(super) raw: Opaque<bindings::iommu_device>,\n    #[pin]\n    pub(super) twin: Opaque<bindings::iommu_device>,\n"
-     "    pub(super) has_twin: Atomic<bool>,\n    #[pin]\n    facts"),
+     "    pub(super) has_twin: Atomic<bool>,\n    twin_in_sysfs: Atomic<bool>,\n    #[pin]\n    facts"),
     (OPS, "            raw <- Opaque::zeroed(),\n",
-     "            raw <- Opaque::zeroed(),\n            twin <- Opaque::zeroed(),\n            has_twin: Atomic::new(false),\n"),
-    (OPS, "        .inspect_err(|_| dev.in_sysfs.store(false, Relaxed))?;\n",
-     "        .inspect_err(|_| dev.in_sysfs.store(false, Relaxed))?;\n"
+     "            raw <- Opaque::zeroed(),\n            twin <- Opaque::zeroed(),\n            has_twin: Atomic::new(false),\n            twin_in_sysfs: Atomic::new(false),\n"),
+    (OPS, "        self.units.push(unit, GFP_KERNEL)?;\n        Ok(())\n",
      "        // SAFETY: as above.\n"
-     "        to_result(unsafe {\n"
+     "        let twin = to_result(unsafe {\n"
      "            bindings::iommu_device_sysfs_add(\n"
      "                dev.twin.get(),\n"
      "                core::ptr::null_mut(),\n"
@@ -25,7 +24,10 @@ TWO_UNITS = (
      "                c\"%s-odd\".as_char_ptr(),\n"
      "                name.as_char_ptr(),\n"
      "            )\n"
-     "        })?;\n"),
+     "        });\n"
+     "        dev.twin_in_sysfs.store(twin.is_ok(), Relaxed);\n"
+     "        self.units.push(unit, GFP_KERNEL)?;\n"
+     "        twin\n"),
     (OPS, "            .inspect_err(|_| dev.registered.store(false, Relaxed))?;\n        }\n",
      "            .inspect_err(|_| dev.registered.store(false, Relaxed))?;\n        }\n"
      "        for unit in &self.units {\n"
@@ -38,7 +40,8 @@ TWO_UNITS = (
      "                    &raw const (*self.tables.as_ptr()).ops,\n"
      "                    core::ptr::null_mut(),\n"
      "                )\n"
-     "            })?;\n"
+     "            })\n"
+     "            .inspect_err(|_| dev.has_twin.store(false, Relaxed))?;\n"
      "        }\n"),
     (OPS, "            if dev.registered.xchg(false, Full) {\n",
      "            if dev.has_twin.xchg(false, Full) {\n"
@@ -47,9 +50,11 @@ TWO_UNITS = (
      "            }\n"
      "            if dev.registered.xchg(false, Full) {\n"),
     (OPS, "            if dev.in_sysfs.xchg(false, Full) {\n",
-     "            if dev.in_sysfs.xchg(false, Full) {\n"
+     "            if dev.twin_in_sysfs.xchg(false, Full) {\n"
      "                // SAFETY: it was added to sysfs and is no longer registered.\n"
-     "                unsafe { bindings::iommu_device_sysfs_remove(dev.twin.get()) };\n"),
+     "                unsafe { bindings::iommu_device_sysfs_remove(dev.twin.get()) };\n"
+     "            }\n"
+     "            if dev.in_sysfs.xchg(false, Full) {\n"),
     (CALLBACKS, "            let raw = unit.raw.get();\n",
      "            // SAFETY: all devices of these units are of PCI.\n"
      "            let raw = match unsafe { is_odd(dev) } {\n"
