@@ -34,6 +34,7 @@ SUITES = {
     "required": "required",
     "masks": "masks",
     "tables": "tables",
+    "install": "install",
     "distro": "distro",
     "vfio": "vfio",
     "kselftest": "kselftest",
