@@ -2,7 +2,8 @@
 """The way of a real machine: a Debian system, the module installed by packaging/install, its own initramfs, root on NVMe.
 
 The system is made by mmdebstrap and kept; the module is built in it by DKMS, against Debian's own kernel. Each boot comes to
-a login shell, in which scripts/lib/install-guest.sh looks around.
+a login shell, in which scripts/lib/install-guest.sh looks around. The disk is the same for all units: one boot is on the
+other one.
 """
 
 import os
@@ -122,10 +123,10 @@ class Debian:
         self._socket.close()
 
 
-def boot(suite, tmp, title, mode, **config):
+def boot(suite, tmp, title, mode, unit="", **config):
     """One boot: log in, run the guest's script, report its results, power off."""
     log = cache("log", "vm", f"install-{suite.options.unit}-{re.sub(r'[^a-z]+', '-', title)}.log")
-    machine = Debian(tmp, suite.options.unit, **config)
+    machine = Debian(tmp, unit or suite.options.unit, **config)
     try:
         machine.wait(r"login: ")
         machine.type("root")
@@ -163,17 +164,20 @@ def run(suite):
         suite.result("install packaging/install in a Debian system", f"status {status}: {said.strip()[-200:]}" if status else "", log)
         if status:
             return
-        suite.result("install DKMS has built and installed the module", "" if re.search(r"^rust_iommu/\S+, 7\.3\S*, x86_64: installed", said, re.M) else "dkms status does not say so", log)
+        suite.result("install DKMS has built and installed the module", "" if re.search(r"^rust_iommu/\S+, 7\.3\S*, x86_64: installed", said, re.M) else "dkms status does not say so",
+                     log)
         again = [line for line in said.split("\n") if line.startswith("again: ") and "installed for" not in line]
         suite.result("install a second time changes nothing", "; ".join(again), log)
         parameters = read_input(f"{tmp}/parameters", "parameters").decode().strip()
         boot(suite, tmp, "initramfs-tools", "installed", append=parameters)
-        boot(suite, tmp, "dracut", "installed", initrd="dracut.img", append=parameters)
+        other = {"amd-vi": "vt-d", "vt-d": "amd-vi"}[suite.options.unit]
+        boot(suite, tmp, f"dracut, {other}", "installed", unit=other, initrd="dracut.img", append=parameters)
         boot(suite, tmp, "rust_iommu=off", "off", append=f"{parameters} rust_iommu=off")
         if suite.options.quick:
             return
         boot(suite, tmp, "uninstall", "uninstall", append=parameters)
-        dump = f"for f in /boot/initrd.img-*; do debugfs -R \"dump $f /mnt/initrd.img\" /mnt/disk.img; done"
+        # The boot loader would read it from the disk.
+        dump = "for f in /boot/initrd.img-*; do debugfs -R \"dump $f /mnt/initrd.img\" /mnt/disk.img; done"
         subprocess.run(["unshare", "--mount", "sh", "-c", f'mount --bind "$2" "$1/mnt" && chroot "$1" sh -c \'{dump}\'', "sh", system(), tmp],
                        check=True, capture_output=True, stdin=subprocess.DEVNULL)
         boot(suite, tmp, "after uninstall", "gone", append="intel_iommu=on")
