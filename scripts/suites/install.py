@@ -64,7 +64,7 @@ class Debian:
     """One boot of the disk, to its login shell on the serial console."""
 
     def __init__(self, tmp, unit, initrd="initrd.img", append=""):
-        self.text, self._socket = "", socket.socket(socket.AF_UNIX)
+        self.text, self._rest, self._socket = "", "", socket.socket(socket.AF_UNIX)
         path = f"{tmp}/console.sock"
         if os.path.exists(path):
             os.unlink(path)
@@ -105,7 +105,10 @@ class Debian:
                 continue
             if not data:
                 break
-            self.text += CONTROL.sub("", data.decode(errors="replace"))
+            # A control sequence may come in two parts.
+            whole, escape, rest = (self._rest + data.decode(errors="replace")).rpartition("\x1b")
+            self._rest = escape + rest if escape and not re.search("[a-zA-Z]", rest) else ""
+            self.text += CONTROL.sub("", whole if self._rest else whole + escape + rest)
         raise VmError(f"the console did not show '{pattern}'")
 
     def type(self, line):

@@ -16,6 +16,8 @@ def run(suite):
     suite.guest("params.sh", title="parameters", driver="none", files=[suite.options.module()])
     suite.guest("life.sh", devices=["nvme"], tools=[f"{tools}/fill_free.c"])
     suite.guest("faults.sh", devices=["testdev"])
+    suite.guest("fault_handler.sh", title="fault handler", devices=["testdev"],
+                files=[os.path.join(TOP, "build", suite.options.flavour, "tests/fault_handler.ko") + ":/lib/modules/fault_handler.ko"])
     debug = suite.options.flavour == "debug"
     if not debug:
         suite.guest("broken.sh", rust_params="dma=rust", title="broken", devices=["nvme"], timeout=200)
