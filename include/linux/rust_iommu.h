@@ -20,6 +20,7 @@ struct vm_area_struct;
 
 void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops *ops);
 bool rust_helper_iommu_has_dma_ops(void);
+bool rust_helper_iommu_x2apic_is_on(void);
 bool rust_helper_iommu_has_own_dma_ops(struct device *dev);
 bool rust_helper_iommu_uses_dma_iommu(struct device *dev);
 u64 rust_helper_iommu_seg_boundary(struct device *dev);

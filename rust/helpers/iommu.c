@@ -16,6 +16,7 @@
 #include <linux/scatterlist.h>
 #include <linux/syscore_ops.h>
 #ifdef CONFIG_X86
+#include <asm/apic.h>
 #include <asm/cacheflush.h>
 #endif
 
@@ -32,6 +33,15 @@ void rust_helper_iommu_set_dma_ops(struct device *dev, const struct dma_map_ops 
 bool rust_helper_iommu_has_dma_ops(void)
 {
 	return IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS);
+}
+
+bool rust_helper_iommu_x2apic_is_on(void)
+{
+#ifdef CONFIG_X86
+	return x2apic_enabled();
+#else
+	return true;
+#endif
 }
 
 bool rust_helper_iommu_has_own_dma_ops(struct device *dev)

@@ -40,6 +40,8 @@ pub mod shrinker;
 pub mod syscore;
 #[path = "../kernel/unit_irq.rs"]
 pub mod unit_irq;
+#[path = "../kernel/x2apic.rs"]
+pub mod x2apic;
 
 /// The IOMMU core's side.
 #[path = "../kernel/iommu"]

@@ -8,7 +8,6 @@ other one.
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -35,7 +34,8 @@ def system():
     if os.path.isdir(where):
         return where
     partial = f"{where}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    # What a cut-off run left mounted there, as /dev, is the machine's.
+    subprocess.run(["rm", "-rf", "--one-file-system", partial], check=True)
     make = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--aptopt=Acquire::Retries \"3\"",
             "--aptopt=APT::Sandbox::User \"root\"", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
             f"--setup-hook=printf '{PIN}' >\"$1/etc/apt/preferences.d/backports\"", f"--include={','.join(PACKAGES)}", "trixie", partial,

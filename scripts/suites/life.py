@@ -3,10 +3,13 @@
 
 import os
 import re
+import struct
+import tempfile
 
+from acpi_override import checksum_fixed
 from vm import Machine
 
-from .lib import TOP
+from .lib import TOP, firmware_table
 
 
 def run(suite):
@@ -28,6 +31,7 @@ def run(suite):
     for title, before, append in ("wait", "LAZY=\n", ""), ("lazy", "LAZY=1\n", "iommu.strict=0"):
         suite.guest("wait.sh", before=before, title=title, append=append, rust_params="dma=rust", smp=2, devices=["edu"],
                     modules=[bench])
+    lost_processors(suite)
     suite.guest("takeover.sh", title="take-over", driver="none", load=False, devices=["nvme", "testdev"],
                 append="memmap=8M$0x20000000", files=[suite.options.module()])
     if debug:
@@ -35,6 +39,26 @@ def run(suite):
         return
     suite.guest("acs.sh", title="ACS", driver="none", devices=["nvme"], files=[suite.options.module()])
     suite.guest("refuse.sh", driver="c", devices=["nvme"], files=[suite.options.module()])
+
+
+def lost_processors(suite):
+    """A machine whose firmware names processors that only x2APIC reaches: loading says that they are lost."""
+    madt = firmware_table(suite, "APIC")
+    # Two in use and one that is not: type 9, 16 bytes, ID, flags, UID (ACPI 6.5, 5.2.12.12).
+    madt += b"".join(struct.pack("<BBHIII", 9, 16, 0, apic_id, flags, 100 + i) for i, (apic_id, flags) in enumerate(((300, 1), (4000, 1), (301, 0))))
+    table = bytearray(madt)
+    struct.pack_into("<I", table, 4, len(table))
+    # The kernel prefers the newer of two tables.
+    struct.pack_into("<I", table, 24, struct.unpack_from("<I", table, 24)[0] + 1)
+    with tempfile.TemporaryDirectory(prefix="rust-iommu-life.") as d:
+        for title, tables, wanted in (("as it is", [], 0), ("with more processors", [f"APIC={d}/table"], 1)):
+            with open(f"{d}/table", "wb") as f:
+                f.write(checksum_fixed(table))
+            r = Machine(**suite.options.machine(), acpi_tables=tables, script="dmesg | grep 'rust_iommu: '").run()
+            for what, line, times in (("interrupts", "interrupts are not remapped: none are posted", 1),
+                                      ("processors", "no x2APIC: 2 processors with APIC IDs above 254 are not used", wanted)):
+                got = r.output.count(line)
+                suite.result(f"life cost of {what}, machine {title}", "" if got == times and r.ok else f"'{line}' {got} times: {r.reason}", r.log)
 
 
 def kunit(suite):

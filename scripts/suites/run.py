@@ -40,6 +40,9 @@ SUITES = {
     "kselftest": "kselftest",
 }
 
+# Those that scripts/check runs by themselves: they are about Debian's kernel, and all units at once.
+APART = ("distro", "install")
+
 # What `--matrix` runs: unit, its properties, in the quick form, suites (none: all of them).
 MATRIX = {
     "lean": [
@@ -102,14 +105,19 @@ def main():
     p.add_argument("--matrix", action="store_true", help="all units and modes, each with the suites that tell something about it")
     p.add_argument("--ko", default="", help="the module to test instead of the flavour's")
     p.add_argument("--quick", action="store_true", help="fewer repetitions")
+    p.add_argument("--list", action="store_true", help="prints the suites' names and ends")
     p.add_argument("suites", nargs="*", metavar="SUITE", help=f"of: {', '.join(SUITES)} (default all)")
     a = p.parse_args()
+    if a.list:
+        print(" ".join(SUITES))
+        return 0
     wrong = [s for s in a.suites if s not in SUITES]
     if wrong:
         p.error(f"no suite {', '.join(wrong)} (there is: {', '.join(SUITES)})")
+    everything = [s for s in SUITES if not a.matrix or s not in APART]
     machines = MATRIX[a.flavour] if a.matrix else [(a.unit, a.unit_args, a.quick, a.suites)]
     runs = [(name, Options(a.driver, a.flavour, quick, a.ko, unit, unit_args))
-            for unit, unit_args, quick, suites in machines for name in suites or SUITES if not a.suites or name in a.suites]
+            for unit, unit_args, quick, suites in machines for name in suites or everything if not a.suites or name in a.suites]
     done = run_all(runs)
     passed, failed = sum(s.passed for s in done), sum(s.failed for s in done)
     print(f"{passed} passed, {failed} failed")

@@ -56,6 +56,8 @@ mod group;
 #[forbid(unsafe_code)]
 mod group_view;
 #[forbid(unsafe_code)]
+mod interrupts;
+#[forbid(unsafe_code)]
 mod iommu;
 #[cfg(CONFIG_RUST_IOMMU_KUNIT_TEST)]
 mod kunit;
@@ -120,6 +122,9 @@ impl kernel::Module for RustIommu {
 impl RustIommu {
     fn start(module: &'static ThisModule, params: params::Params) -> Result<Self> {
         let machine = find(module, params)?;
+        if cfg!(any(CONFIG_RUST_IOMMU_AMD, CONFIG_RUST_IOMMU_VTD)) {
+            interrupts::say_cost();
+        }
         let notifier = KBox::pin_init(PciBusNotifier::new(machine.clone()), GFP_KERNEL)?;
         let power = KBox::pin_init(PowerNotices::new(machine.clone()), GFP_KERNEL)?;
         let shrinker = Shrinker::new(c"rust_iommu", machine.clone())?;

@@ -12,6 +12,7 @@ use core::fmt;
 
 pub mod dmar;
 pub mod ivrs;
+pub mod madt;
 pub mod srat;
 
 /// Bytes of the header that every system description table starts with.

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What a user meets first when something is missing: each refusal is one line with what to do, and no success.
+
+Takes kernels that are not there from folders made up here; nothing is built but what cannot be. The last line is
+"N passed, N failed".
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+RUSTC = "rustc 1.85.0 (4d91de4e4 2025-02-17)"
+GCC = {"CC_IS_GCC": "y", "GCC_VERSION": "{gcc}0200", "CC_VERSION_TEXT": '"gcc (Debian) {gcc}.2.0"', "RUST": "y", "RUSTC_VERSION_TEXT": f'"{RUSTC}"',
+       "X86_64": "y"}
+METADATA = ("rust/libcore.rmeta", "rust/libkernel.rmeta", "scripts/target.json")
+
+failed = passed = 0
+
+
+def result(what, reason=""):
+    """One test; it passed if there is no reason why not."""
+    global failed, passed
+    passed, failed = passed + (not reason), failed + bool(reason)
+    print(f"not ok {what}: {reason}" if reason else f"ok {what}", flush=True)
+
+
+def refused(what, wanted, *command, **options):
+    """The command fails, and one of its lines matches."""
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
+    said = run.stdout + run.stderr
+    lines = [line for line in said.split("\n") if re.search(wanted, line)]
+    reason = "it ends with 0" if not run.returncode else f"{len(lines)} lines match '{wanted}': {said.strip()[-300:]}" if len(lines) != 1 else ""
+    result(what, reason)
+
+
+def write(path, text, mode=0o644):
+    """A file, with the folders it needs."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    os.chmod(path, mode)
+
+
+def kernel(tmp, release="7.3.4-test", files=METADATA, **config):
+    """A folder that looks like a kernel that was configured with the host's gcc."""
+    gcc = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=False).stdout.strip().split(".")[0] or "14"
+    where = tempfile.mkdtemp(dir=tmp)
+    values = {name: value.format(gcc=gcc) for name, value in (GCC | config).items() if value}
+    text = "".join(f"CONFIG_{name}={value}\n" for name, value in values.items())
+    write(f"{where}/include/config/auto.conf", text)
+    write(f"{where}/.config", text)
+    write(f"{where}/include/config/kernel.release", release + "\n")
+    for name in files:
+        write(f"{where}/{name}", "")
+    return where
+
+
+def compilers(tmp, rustc=RUSTC):
+    """An environment whose rustc says that it is this one."""
+    where = tempfile.mkdtemp(dir=tmp)
+    write(f"{where}/rustc", f"#!/bin/sh\necho '{rustc}'\n", 0o755)
+    write(f"{where}/gcc", "#!/bin/sh\necho 14\n", 0o755)
+    return dict(os.environ, PATH=f"{where}:{os.environ['PATH']}", RUSTC="rustc")
+
+
+def preflight(tmp):
+    """scripts/preflight, which make modules asks first."""
+    check, env = f"{TOP}/scripts/preflight", compilers(tmp)
+    good = {"GCC_VERSION": "140200", "CC_VERSION_TEXT": '"gcc 14.2.0"'}
+    run = subprocess.run([check, kernel(tmp, **good)], capture_output=True, text=True, check=False, env=env)
+    result("preflight: control: a kernel that fits is taken with its compiler", "" if (run.returncode, run.stdout) == (0, "CC=gcc\n") else run.stdout + run.stderr)
+    for what, wanted, where in (
+            ("no kernel at all", "no configured kernel at .* install linux-headers", tmp),
+            ("another version", "kernel 7.4.1-test: rust_iommu is written for Linux 7.3", kernel(tmp, "7.4.1-test", **good)),
+            ("7.30", "kernel 7.30.1: rust_iommu is written for Linux 7.3", kernel(tmp, "7.30.1", **good)),
+            ("no CONFIG_RUST", "built without CONFIG_RUST: install one", kernel(tmp, RUST="", **good)),
+            ("PREEMPT_RT", "PREEMPT_RT.*install the ordinary one", kernel(tmp, PREEMPT_RT="y", **good)),
+            ("no metadata of Rust", "has no rust/libcore.rmeta", kernel(tmp, files=(), **good)),
+            ("a gcc that is not here", "was built with gcc 99: install gcc-99", kernel(tmp, GCC_VERSION="990100", CC_VERSION_TEXT='"gcc 99.1.0"')),
+            ("a clang that is not here", "was built with clang 99: install clang-99", kernel(tmp, CC_IS_CLANG="y", CLANG_VERSION="990100")),
+    ):
+        refused(f"preflight: {what}", f"^error: .*{wanted}", check, where, env=env)
+    refused("preflight: another rustc", "needs rustc 1.85.0 .* but 'rustc' is rustc 1.99.0", check, kernel(tmp, **good), env=compilers(tmp, "rustc 1.99.0"))
+    refused("make modules: no CONFIG_RUST", "built without CONFIG_RUST", "make", "-C", TOP, f"KDIR={kernel(tmp, RUST='')}", "modules", env=env)
+
+
+def dkms(tmp):
+    """packaging/dkms/module, which DKMS runs."""
+    check, env = f"{TOP}/packaging/dkms/module", compilers(tmp)
+    good = {"GCC_VERSION": "140200", "CC_VERSION_TEXT": '"gcc 14.2.0"'}
+    for what, wanted, release, headers in (
+            ("another version", "kernel 7.4.1-test: this version of the module is for Linux 7.3 only", "7.4.1-test", kernel(tmp, "7.4.1-test", **good)),
+            ("no headers", "apt-get install linux-headers-7.3.4-test", "7.3.4-test", tmp),
+            ("no CONFIG_RUST", "built without CONFIG_RUST: use one that has it", "7.3.4-test", kernel(tmp, RUST="", **good)),
+            ("PREEMPT_RT", "PREEMPT_RT kernel, which is not supported", "7.3.4-test", kernel(tmp, PREEMPT_RT="y", **good)),
+            ("a gcc that is not here", "gcc-99 is missing: apt-get install gcc-99", "7.3.4-test", kernel(tmp, CC_VERSION_TEXT='"gcc-99 99.1.0"')),
+    ):
+        refused(f"dkms: {what}", f"^rust_iommu: .*{wanted}", check, "check", release, headers, env=env)
+    refused("dkms: another rustc", "rustc is 'rustc 1.99.0', the kernel was built with 'rustc 1.85.0", check, "check", "7.3.4-test", kernel(tmp, **good),
+            env=compilers(tmp, "rustc 1.99.0"))
+    refused("install: unknown argument", "unknown argument 'upgrade': one of install, uninstall", f"{TOP}/packaging/install", "upgrade")
+
+
+def commands(tmp):
+    """What make runs."""
+    refused("check: unknown suite", "no suite 'nonsense'; there is: .*translate", f"{TOP}/scripts/check", "nonsense")
+    refused("make check: unknown suite", "no suite 'nonsense'", "make", "-C", TOP, "check", "SUITE=nonsense")
+    refused("demo: unknown unit", "unit 'gart' is not supported", "make", "-C", TOP, "demo", "UNIT=gart")
+    refused("demo: unknown dma", "dma 'fast': one of auto, rust, core", "make", "-C", TOP, "demo", "DMA=fast")
+    refused("vm: a kernel that is none", "give the build folder .*, or an installed one's image", f"{TOP}/scripts/vm", "--kernel", tmp, "--command", "true")
+    # All tools of this machine but one.
+    tools = tempfile.mkdtemp(dir=tmp)
+    for folder in os.environ["PATH"].split(":"):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name != "flock" and not os.path.lexists(f"{tools}/{name}"):
+                os.symlink(f"{folder}/{name}", f"{tools}/{name}")
+    refused("check: a missing tool", "flock is missing: install it", f"{TOP}/scripts/check", "fmt", env=dict(os.environ, PATH=tools))
+    # A clone with a syntax error.
+    clone = f"{tmp}/clone"
+    files = subprocess.run(["git", "-C", TOP, "ls-files", "-z"], capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, files):
+        if os.path.exists(f"{TOP}/{name}"):
+            os.makedirs(os.path.dirname(f"{clone}/{name}"), exist_ok=True)
+            shutil.copy2(f"{TOP}/{name}", f"{clone}/{name}", follow_symlinks=False)
+    with open(f"{clone}/drivers/iommu/rust_iommu/interrupts.rs", "a", encoding="utf-8") as f:
+        f.write("fn (\n")
+    refused("check: a syntax error", r"^not ok masks: 'build lean' failed", f"{clone}/scripts/check", "masks")
+    refused("make check: a syntax error", r"^not ok masks: 'build lean' failed", "make", "-C", clone, "check", "SUITE=masks")
+    refused("demo: a syntax error", "error: building the module .* failed", "make", "-C", clone, "demo", "FLAVOUR=lean")
+
+
+def main():
+    """Returns the exit status."""
+    with tempfile.TemporaryDirectory(prefix="rust-iommu-front.") as tmp:
+        preflight(tmp)
+        dkms(tmp)
+        commands(tmp)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
