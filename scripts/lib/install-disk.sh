@@ -15,20 +15,20 @@ mkdir "$work/layer"/{upper,scratch,tree,tools}
 tree=$work/layer/tree tools=$work/layer/tools
 mount -t overlay overlay -o "lowerdir=$base,upperdir=$work/layer/upper,workdir=$work/layer/scratch" "$tree"
 mount -t proc proc "$tree/proc"
-mkdir -p "$tree/var/cache/rust_iommu" "$tree/root/rust_iommu"
+mkdir -p "$tree/var/cache/rust_iommu" "$tree/srv/rust_iommu"
 mount --bind "$kept" "$tree/var/cache/rust_iommu"
 release=$(basename "$(echo "$tree"/lib/modules/7.3*)")
 
 # What a user has: a clone of the project.
-git -C "$top" ls-files -z | tar -C "$top" -c --null --files-from=- | tar -C "$tree/root/rust_iommu" -x --no-same-owner
+git -C "$top" ls-files -z | tar -C "$top" -c --null --files-from=- | tar -C "$tree/srv/rust_iommu" -x --no-same-owner
 in_tree() { chroot "$tree" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C "$@"; }
 {
-	in_tree /root/rust_iommu/packaging/install --kernel "$release" --initrd initramfs-tools
+	in_tree /srv/rust_iommu/packaging/install --kernel "$release" --initrd initramfs-tools
 	in_tree dkms status
 	cp "$tree/boot/initrd.img-$release" "$work/initrd.img"
 	# The same once more changes nothing.
-	in_tree /root/rust_iommu/packaging/install --kernel "$release" --initrd initramfs-tools | sed 's/^/again: /'
-	in_tree /root/rust_iommu/packaging/install --kernel "$release" --initrd dracut
+	in_tree /srv/rust_iommu/packaging/install --kernel "$release" --initrd initramfs-tools | sed 's/^/again: /'
+	in_tree /srv/rust_iommu/packaging/install --kernel "$release" --initrd dracut
 	cp "$tree/boot/initrd.img-$release" "$work/dracut.img"
 	cp "$work/initrd.img" "$tree/boot/initrd.img-$release"
 	rm -rf "$tree/usr/lib/dracut/modules.d/50rust_iommu"
@@ -41,10 +41,10 @@ cp "$tree/boot/vmlinuz-$release" "$work/vmlinuz"
 in_tree passwd -d root >/dev/null
 echo debian >"$tree/etc/hostname"
 echo "/dev/nvme0n1 / ext4 defaults 0 1" >"$tree/etc/fstab"
-cp "$top/scripts/lib/install-guest.sh" "$tree/root/check.sh"
+cp "$top/scripts/lib/install-guest.sh" "$tree/usr/local/sbin/check-install"
 rm -rf "$tree"/usr/lib/llvm-* "$tree"/usr/lib/x86_64-linux-gnu/libLLVM* "$tree"/usr/lib/x86_64-linux-gnu/libclang* \
 	"$tree"/usr/lib/x86_64-linux-gnu/librustc* "$tree/usr/lib/rustlib" "$tree"/usr/lib/gcc "$tree"/usr/src/linux-* \
-	"$tree/usr/share/doc" "$tree/usr/share/locale" "$tree/root/rust_iommu" "$tree"/usr/libexec/gcc
+	"$tree/usr/share/doc" "$tree/usr/share/locale" "$tree/srv/rust_iommu" "$tree"/usr/libexec/gcc
 umount "$tree/var/cache/rust_iommu" "$tree/proc"
 
 # The system's own mke2fs.

@@ -34,8 +34,8 @@ translated() {
 no_group() { [ -z "$(ls /sys/kernel/iommu_groups)" ]; }
 root_on_nvme() { findmnt -no SOURCE / | grep -q '^/dev/nvme0n1$'; }
 reads_and_writes() {
-	head -c 8000000 /dev/urandom >/root/data && sync && echo 3 >/proc/sys/vm/drop_caches &&
-		dd if=/root/data bs=1M iflag=direct 2>/dev/null | cmp - /root/data
+	head -c 8000000 /dev/urandom >/var/tmp/data && sync && echo 3 >/proc/sys/vm/drop_caches &&
+		dd if=/var/tmp/data bs=1M iflag=direct 2>/dev/null | cmp - /var/tmp/data
 }
 no_splat() { ! dmesg | grep -E 'BUG|WARNING|Oops|refused|general protection'; }
 served() { [ "$(grep -c " served by \(rust\|core\) maps [1-9]" /sys/kernel/debug/rust_iommu/devices)" -ge 3 ]; }

@@ -134,7 +134,7 @@ def boot(suite, tmp, title, mode, unit="", **config):
         machine.wait(r"login: ")
         machine.type("root")
         machine.wait(r"# ")
-        machine.type(f"sh /root/check.sh {mode}; poweroff")
+        machine.type(f"sh /usr/local/sbin/check-install {mode}; poweroff")
         output = machine.wait(r"\n1\.\.\d+\n", SECONDS * 2)
         reason = ""
     except VmError as e:
