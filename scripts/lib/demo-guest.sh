@@ -66,7 +66,7 @@ echo "  $out"
 case $out in *"write blocked"*) ;; *) fail="$fail illegal DMA was not blocked;" ;; esac
 case $out in *changed=0*) echo "  canary untouched" ;; *) fail="$fail the canary changed;" ;; esac
 sleep 1
-line=$(dmesg | grep 'rust_iommu: [a-z-]*0: .*blocked' | head -n 1)
+line=$(dmesg | sed -n 's|^.*\(rust_iommu: [a-z-]*0: .*blocked\)|\1|p' | head -n 1)
 [ -n "$line" ] || fail="$fail no fault line;"
 echo "  log: $line"
 if [ -z "$fail" ]; then
