@@ -6,6 +6,7 @@ Takes kernels that are not there from folders made up here; nothing is built but
 "N passed, N failed".
 """
 
+import glob
 import os
 import re
 import shutil
@@ -18,6 +19,33 @@ RUSTC = "rustc 1.85.0 (4d91de4e4 2025-02-17)"
 GCC = {"CC_IS_GCC": "y", "GCC_VERSION": "{gcc}0200", "CC_VERSION_TEXT": '"gcc (Debian) {gcc}.2.0"', "RUST": "y", "RUSTC_VERSION_TEXT": f'"{RUSTC}"',
        "X86_64": "y"}
 METADATA = ("rust/libcore.rmeta", "rust/libkernel.rmeta", "scripts/target.json")
+
+# Each command of the documents, and what runs it: a file and a text in it. One that has no entry fails, and so does one whose
+# text is gone.
+DOCUMENTS = ("README.md", "packaging/README.md", "docs/tests.md", "docs/vm.md", "docs/groups.md", "docs/passthrough.md", "docs/dma.md",
+             "tools/testing/selftests/iommu/README.md")
+HERE, CHECK, INSTALL = "scripts/lib/test_front.py", "scripts/check", "scripts/lib/install-disk.sh"
+RUN_BY = {
+    r"make demo( UNIT=vt-d)?": (CHECK, "demo UNIT=vt-d"),
+    r"make check": (".ci/run", "make --no-print-directory check"),
+    r"make check SUITE=\w+": (HERE, '"SUITE=masks"'),
+    r"make bench|scripts/bench": (HERE, 'scripts/bench", "--quick"'),
+    r"make KDIR=\S+ modules": (HERE, "KDIR=$LEAN modules"),
+    r"make -C tools/testing/selftests .*(run_tests|install)": ("scripts/suites/kselftest.py", "TARGETS="),
+    r"scripts/in-tree .*": ("scripts/gates/in-tree", "scripts/in-tree"),
+    r"scripts/gates/run": (CHECK, "scripts/gates/run"),
+    r"scripts/(setup|build)": (CHECK, "scripts/setup"),
+    r"scripts/check": (".ci/run", "check"),
+    r"scripts/mutants": (CHECK, "scripts/mutants"),
+    r"scripts/suites/run.py( \w+)?": (CHECK, "scripts/suites/run.py"),
+    r"scripts/vm( .*)?": ("scripts/demo", "scripts/vm"),
+    r"echo 1 ?> ?/sys/devices/faux/rust_iommu/release && rmmod rust_iommu": ("tools/testing/selftests/iommu/life.sh", "rmmod rust_iommu"),
+    r"packaging/install": (INSTALL, "packaging/install --kernel"),
+    r"(packaging|/usr/src/rust_iommu-\*/packaging)/install (status|uninstall)": ("scripts/lib/install-guest.sh", '"$install" uninstall'),
+    r"apt-get install .*": ("scripts/suites/install.py", "PACKAGES = "),
+    r"reboot": ("scripts/suites/install.py", "def boot("),
+    r"mokutil --import .*": ("packaging/install", "mokutil --import"),
+}
 
 failed = passed = 0
 
@@ -106,6 +134,28 @@ def dkms(tmp):
     refused("install: unknown argument", "unknown argument 'upgrade': one of install, uninstall", f"{TOP}/packaging/install", "upgrade")
 
 
+def documents():
+    """Every command in a document is run by a test."""
+    command = r"(?:make|reboot|mokutil|apt-get|echo|scripts/[\w/.-]+|packaging/[\w/.-]+|/usr/src/\S+)(?: .*)?"
+    for name in DOCUMENTS:
+        with open(f"{TOP}/{name}", encoding="utf-8") as f:
+            text = f.read()
+        fenced = "\n".join(re.findall(r"^```\n(.*?)^```$", text, re.M | re.S))
+        lines = [re.sub(r"\s+#.*", "", line) for line in fenced.split("\n")]
+        # In running text files and folders are named, too.
+        inline = [c for c in re.findall(r"`([^`\n]+)`", re.sub(r"^```\n.*?^```$", "", text, flags=re.M | re.S)) if not re.fullmatch(r"echo|make|\S+[.](rs|sh|py|c|config)|\S+/", c)]
+        for line in sorted(set(filter(None, lines + inline))):
+            if not re.fullmatch(command, line):
+                continue
+            runners = [run for pattern, run in RUN_BY.items() if re.fullmatch(pattern, line) or os.path.isfile(f"{TOP}/{line}") and not os.access(f"{TOP}/{line}", os.X_OK)]
+            reason = "" if runners else "no test runs it"
+            for path, wanted in runners[:1]:
+                with open(f"{TOP}/{path}", encoding="utf-8") as f:
+                    # Here the table itself has it once.
+                    reason = "" if f.read().count(wanted) > (path == HERE) else f"{path} has no '{wanted}'"
+            result(f"{name}: '{line}' is run by a test", reason)
+
+
 def commands(tmp):
     """What make runs."""
     refused("check: unknown suite", "no suite 'nonsense'; there is: .*translate", f"{TOP}/scripts/check", "nonsense")
@@ -120,13 +170,20 @@ def commands(tmp):
             if name != "flock" and not os.path.lexists(f"{tools}/{name}"):
                 os.symlink(f"{folder}/{name}", f"{tools}/{name}")
     refused("check: a missing tool", "flock is missing: install it", f"{TOP}/scripts/check", "fmt", env=dict(os.environ, PATH=tools))
-    # A clone with a syntax error.
+    # A clone: built for a kernel as a user does; then with a syntax error.
     clone = f"{tmp}/clone"
     files = subprocess.run(["git", "-C", TOP, "ls-files", "-z"], capture_output=True, check=True).stdout.decode().split("\0")
     for name in filter(None, files):
         if os.path.exists(f"{TOP}/{name}"):
             os.makedirs(os.path.dirname(f"{clone}/{name}"), exist_ok=True)
             shutil.copy2(f"{TOP}/{name}", f"{clone}/{name}", follow_symlinks=False)
+    build = f'. "$0/scripts/lib/common.sh" && eval "$("$0/scripts/setup" paths)" && export KDIR=$LEAN && in_root make -C "{clone}" KDIR=$LEAN modules'
+    install = f'{build} && in_root make -C "{clone}" KDIR=$LEAN INSTALL_MOD_PATH="{clone}/to" modules_install'
+    run = subprocess.run(["bash", "-c", install, TOP], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    result("make modules modules_install: a kernel that fits", "" if not run.returncode and glob.glob(f"{clone}/to/lib/modules/7.3*/updates/rust_iommu.ko") else run.stderr[-300:])
+    look = subprocess.run([f"{clone}/scripts/bench", "--quick", "--unit", "amd-vi", "--driver", "rust", "--only", "public", "--out", f"{tmp}/figures"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    result("bench: a look at one unit", "" if not look.returncode and os.path.isfile(f"{tmp}/figures/bench.json") else look.stderr[-300:])
     with open(f"{clone}/drivers/iommu/rust_iommu/interrupts.rs", "a", encoding="utf-8") as f:
         f.write("fn (\n")
     refused("check: a syntax error", r"^not ok masks: 'build lean' failed", f"{clone}/scripts/check", "masks")
@@ -137,6 +194,7 @@ def commands(tmp):
 def main():
     """Returns the exit status."""
     with tempfile.TemporaryDirectory(prefix="rust-iommu-front.") as tmp:
+        documents()
         preflight(tmp)
         dkms(tmp)
         commands(tmp)
