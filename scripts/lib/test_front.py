@@ -31,7 +31,7 @@ RUN_BY = {
     r"make check SUITE=\w+": (HERE, '"SUITE=masks"'),
     r"make bench|scripts/bench": (HERE, 'scripts/bench", "--quick"'),
     r"make KDIR=\S+ modules": (HERE, "KDIR=$LEAN modules"),
-    r"make -C tools/testing/selftests .*(run_tests|install)": ("scripts/suites/kselftest.py", "TARGETS="),
+    r"make -C tools/testing/selftests .*(run_tests|install)": ("scripts/suites/kselftest.py", '"make", "-C", os.path.join(TOP, "tools/testing/selftests")'),
     r"scripts/in-tree .*": ("scripts/gates/in-tree", "scripts/in-tree"),
     r"scripts/gates/run": (CHECK, "scripts/gates/run"),
     r"scripts/(setup|build)": (CHECK, "scripts/setup"),
@@ -181,7 +181,7 @@ def commands(tmp):
     install = f'{build} && in_root make -C "{clone}" KDIR=$LEAN INSTALL_MOD_PATH="{clone}/to" modules_install'
     run = subprocess.run(["bash", "-c", install, TOP], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     result("make modules modules_install: a kernel that fits", "" if not run.returncode and glob.glob(f"{clone}/to/lib/modules/7.3*/updates/rust_iommu.ko") else run.stderr[-300:])
-    look = subprocess.run([f"{clone}/scripts/bench", "--quick", "--unit", "amd-vi", "--driver", "rust", "--only", "public", "--out", f"{tmp}/figures"],
+    look = subprocess.run([f"{clone}/scripts/bench", "--quick", "--unit", "amd-vi", "--driver", "rust", "--only", "commands", "--out", f"{tmp}/figures"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     result("bench: a look at one unit", "" if not look.returncode and os.path.isfile(f"{tmp}/figures/bench.json") else look.stderr[-300:])
     with open(f"{clone}/drivers/iommu/rust_iommu/interrupts.rs", "a", encoding="utf-8") as f:
