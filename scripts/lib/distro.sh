@@ -17,7 +17,7 @@ choose_series() {
 	EOF
 	) || true
 	[ -n "$there" ] || die "no Debian archive answers at $MIRROR: check the network (http_proxy), or set DEBIAN_MIRROR"
-	SERIES=$(grep '^7' <<<"$there" | pick_series)
+	SERIES=$({ grep '^7' <<<"$there" || :; } | pick_series)
 	[ -n "$SERIES" ] || die "the archive has no Linux 7 in $SUITE-backports: give the source of a 7.3 kernel with KERNEL_SRC=, and a DEBIAN_MIRROR that has linux-source-7.3"
 	rm -f "$CACHE/series"
 	if [ "$SERIES" != 7.3 ]; then

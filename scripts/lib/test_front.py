@@ -6,13 +6,17 @@ Takes kernels that are not there from folders made up here; nothing is built but
 "N passed, N failed".
 """
 
+import functools
 import glob
+import http.server
+import lzma
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 RUSTC = "rustc 1.85.0 (4d91de4e4 2025-02-17)"
@@ -156,6 +160,36 @@ def documents():
             result(f"{name}: '{line}' is run by a test", reason)
 
 
+def archive(tmp):
+    """A Debian archive that has other kernels than 7.3: nothing else can be had from it."""
+    where = f"{tmp}/archive"
+    packages = f"{where}/dists/trixie-backports/main/binary-amd64/Packages.xz"
+    handler = functools.partial(Quiet, directory=where)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mirror = f"http://127.0.0.1:{server.server_address[1]}"
+        for what, series, wanted in (
+                ("nothing", None, "no Debian archive answers at http://127.0.0.1"),
+                ("no Linux 7", ["6.12"], "has no Linux 7 in trixie-backports: give the source of a 7.3 kernel with KERNEL_SRC="),
+                ("newer kernels", ["6.12", "7.4", "7.10"], r"warning: the archive no longer has Linux 7.3.* trying 7.10 \(KERNEL_SRC="),
+        ):
+            if series:
+                os.makedirs(os.path.dirname(packages), exist_ok=True)
+                with lzma.open(packages, "wt") as f:
+                    f.write("".join(f"Package: linux-source-{s}\nVersion: {s}.1-1\n\n" for s in series))
+            env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "RUST_IOMMU_ROOT"}
+            refused(f"setup: an archive with {what}", wanted, f"{TOP}/scripts/setup", "root",
+                    env=env | {"DEBIAN_MIRROR": mirror, "RUST_IOMMU_CACHE": f"{tmp}/cache-{what.replace(' ', '-')}"})
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server without a log."""
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
 def commands(tmp):
     """What make runs."""
     refused("check: unknown suite", "no suite 'nonsense'; there is: .*translate", f"{TOP}/scripts/check", "nonsense")
@@ -197,6 +231,7 @@ def main():
         documents()
         preflight(tmp)
         dkms(tmp)
+        archive(tmp)
         commands(tmp)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
