@@ -21,7 +21,7 @@ from vm.host import cache, digest, in_root, in_root_env, read_input
 from .lib import TOP
 
 PACKAGES = """systemd systemd-sysv udev login kmod pciutils iproute2 mount initramfs-tools dracut-core zstd e2fsprogs
-linux-image-amd64 linux-headers-amd64 linux-source-7.3 dkms make gcc rustc rust-src bindgen pahole bc bison flex libelf-dev libssl-dev
+linux-image-amd64 linux-headers-amd64 linux-source-7.3 dkms make gcc rustc rust-src bindgen pahole bc bison flex libelf-dev libssl-dev openssl
 python3 xz-utils""".split()
 PIN = "Package: src:linux src:linux-signed-amd64 src:linux-base\nPin: release n=trixie-backports\nPin-Priority: 900\n"
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")

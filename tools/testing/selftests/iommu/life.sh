@@ -45,8 +45,6 @@ check "release with nothing bound" release_units
 check "a second release is ENODEV" says 1 "No such device"
 check "removal" rmmod rust_iommu
 check_not "the file goes with the module" test -e $RELEASE
-# What the unit still points to would be the module's freed memory: overwrite all that is free.
-in_test_vm && fill_free
 if in_test_vm; then
 	# Who writes all the time neither keeps the module nor is still in it when it is gone.
 	while :; do release_units; done 2>/dev/null &
@@ -55,6 +53,8 @@ if in_test_vm; then
 	kill $writer
 	eq "removal under writers" 10 $i
 fi
+# What the unit still points to, after the last removal, would be the module's freed memory: overwrite all that is free.
+in_test_vm && fill_free
 check "the disk is back without the module" rebind
 check "I/O without the module" readable
 log_mark
