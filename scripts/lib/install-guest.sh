@@ -46,6 +46,7 @@ installed)
 	for d in nvme e1000e ahci xhci_hcd; do
 		check "$d: translated since its driver was bound" translated $d
 	done
+	check "its version is that of DKMS" test -d "/usr/src/rust_iommu-$(modinfo -F version rust_iommu)"
 	check "the module is signed" sh -c "modinfo -F signer rust_iommu | grep ."
 	check "data written and read back" reads_and_writes
 	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
