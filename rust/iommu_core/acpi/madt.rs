@@ -28,18 +28,11 @@ const LAST_XAPIC_ID: u32 = 254;
 /// What is wrong with the table as such.
 pub fn processors_beyond_xapic(bytes: &[u8]) -> Result<usize, TableError> {
     let table = Table::parse(bytes, *b"APIC", FIXED_LEN_BYTES)?;
-    let mut rest = table.bytes().get(FIXED_LEN_BYTES..).unwrap_or(&[]);
-    let mut count = 0usize;
-    while let (Some(kind), Some(len)) = (u8_at(rest, 0), u8_at(rest, 1)) {
-        let (Some(one), true) = (rest.get(..len.into()), len >= 2) else {
-            break;
-        };
-        if apic_id(kind, one).is_some_and(|id| id > LAST_XAPIC_ID && id != u32::MAX) {
-            count = count.saturating_add(1);
-        }
-        rest = rest.get(len.into()..).unwrap_or(&[]);
-    }
-    Ok(count)
+    Ok(table
+        .short_structures(FIXED_LEN_BYTES)
+        .filter_map(|(kind, one)| apic_id(kind, one))
+        .filter(|id| *id > LAST_XAPIC_ID && *id != u32::MAX)
+        .count())
 }
 
 /// The APIC ID of a processor that is in use.
@@ -58,7 +51,10 @@ fn apic_id(kind: u8, one: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::table_of,
+        *, //
+    };
     use std::vec::Vec;
 
     fn local(id: u8, flags: u32) -> Vec<u8> {
@@ -76,16 +72,7 @@ mod tests {
     }
 
     fn table(parts: &[Vec<u8>]) -> Vec<u8> {
-        let mut t = Vec::from(*b"APIC");
-        t.resize(FIXED_LEN_BYTES, 0);
-        for part in parts {
-            t.extend_from_slice(part);
-        }
-        let len = u32::try_from(t.len()).unwrap_or(0);
-        t.splice(4..8, len.to_le_bytes());
-        let sum = t.iter().fold(0u8, |a, b| a.wrapping_add(*b));
-        t.splice(9..10, [0u8.wrapping_sub(sum)]);
-        t
+        table_of(b"APIC", FIXED_LEN_BYTES, parts)
     }
 
     #[test]

@@ -8,7 +8,10 @@
 //!
 //! Source: ACPI Specification 6.5, 5.2.6 (System Description Table Header).
 
-use core::fmt;
+use core::{
+    fmt,
+    iter::from_fn, //
+};
 
 pub mod dmar;
 pub mod ivrs;
@@ -199,6 +202,35 @@ impl<'a> Table<'a> {
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// The structures from offset `at` on, each with its type, for tables whose structures begin with
+    /// a byte for the type and one for the length (MADT, SRAT). One whose length is wrong ends them.
+    pub fn short_structures(&self, at: usize) -> impl Iterator<Item = (u8, &'a [u8])> {
+        let mut rest = self.bytes.get(at..).unwrap_or(&[]);
+        from_fn(move || {
+            let (kind, len) = (u8_at(rest, 0)?, u8_at(rest, 1)?);
+            let (one, behind) = rest.split_at_checked(len.into())?;
+            rest = behind;
+            (len >= 2).then_some((kind, one))
+        })
+    }
+}
+
+/// A table of `fixed_len_bytes` zeros with these structures behind them, its length and checksum right.
+#[cfg(test)]
+pub(crate) fn table_of(
+    signature: &[u8; 4],
+    fixed_len_bytes: usize,
+    parts: &[std::vec::Vec<u8>],
+) -> std::vec::Vec<u8> {
+    let mut t = signature.to_vec();
+    t.resize(fixed_len_bytes, 0);
+    t.extend(parts.iter().flatten());
+    let len = u32::try_from(t.len()).unwrap_or(0);
+    t.splice(4..8, len.to_le_bytes());
+    let sum = t.iter().fold(0u8, |a, b| a.wrapping_add(*b));
+    t.splice(9..10, [0u8.wrapping_sub(sum)]);
+    t
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 use super::{
     u32_at,
     u64_at,
-    u8_at,
     Table,
     TableError, //
 };
@@ -25,16 +24,10 @@ const ENABLED: u32 = 1;
 /// What is wrong with the table as such.
 pub fn highest_address(bytes: &[u8]) -> Result<Option<u64>, TableError> {
     let table = Table::parse(bytes, *b"SRAT", FIXED_LEN_BYTES)?;
-    let mut rest = table.bytes().get(FIXED_LEN_BYTES..).unwrap_or(&[]);
-    let mut highest = None;
-    while let (Some(kind), Some(len)) = (u8_at(rest, 0), u8_at(rest, 1)) {
-        let (Some(one), true) = (rest.get(..len.into()), len >= 2) else {
-            break;
-        };
-        highest = highest.max(memory(kind, one));
-        rest = rest.get(len.into()..).unwrap_or(&[]);
-    }
-    Ok(highest)
+    Ok(table
+        .short_structures(FIXED_LEN_BYTES)
+        .filter_map(|(kind, one)| memory(kind, one))
+        .max())
 }
 
 /// The last address of a memory affinity structure that is in use.
@@ -48,7 +41,10 @@ fn memory(kind: u8, one: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::table_of,
+        *, //
+    };
     use std::vec::Vec;
 
     fn structure(kind: u8, base: u64, len: u64, flags: u32) -> Vec<u8> {
@@ -62,16 +58,7 @@ mod tests {
     }
 
     fn table(parts: &[Vec<u8>]) -> Vec<u8> {
-        let mut t = Vec::from(*b"SRAT");
-        t.resize(FIXED_LEN_BYTES, 0);
-        for part in parts {
-            t.extend_from_slice(part);
-        }
-        let len = u32::try_from(t.len()).unwrap_or(0);
-        t.splice(4..8, len.to_le_bytes());
-        let sum = t.iter().fold(0u8, |a, b| a.wrapping_add(*b));
-        t.splice(9..10, [0u8.wrapping_sub(sum)]);
-        t
+        table_of(b"SRAT", FIXED_LEN_BYTES, parts)
     }
 
     #[test]
